@@ -1,0 +1,186 @@
+"""Settings: from flags, the environment, a file and defaults, in that order of precedence.
+
+The file is TOML (``memedit.toml`` in the working directory, or ``--config FILE``); the environment
+spells a setting ``MEMEDIT_SERVE__PORT``.  Unknown names are errors everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from memedit.errors import SettingsError
+from memedit.types import DEFAULT_NAMESPACE, Namespace
+
+DEFAULT_FILE = Path("memedit.toml")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MemorySettings(_Section):
+    """The system of record."""
+
+    url: str = Field("sqlite:///memedit.db", description="SQLAlchemy URL of the edit memory.")
+    namespace: Namespace = Field(DEFAULT_NAMESPACE, description="Used when a request names none.")
+    index: str = Field("auto", description="Vector index: auto, flat, faiss, ...")
+
+
+class EncoderSettings(_Section):
+    """The sentence encoder."""
+
+    model: str = Field("all-MiniLM-L6-v2", description="sentence-transformers name or path.")
+    runtime: Literal["auto", "onnx", "torch"] = Field("auto", description="What computes it.")
+    threads: int = Field(1, ge=1, le=256, description="Threads of one encoding.")
+    cache_dir: Path | None = Field(None, description="Where exported encoders are kept.")
+
+
+class ScopeSettings(_Section):
+    """Which prompts an edit concerns."""
+
+    classifier: str = Field("cosine", description="Registry name of the scope classifier.")
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Probability from which an edit fires; none: calibrated."
+    )
+    candidates: int = Field(5, ge=1, le=100, description="Candidate edits judged per prompt.")
+    max_edits: int = Field(4, ge=1, le=64, description="Edits applied to one prompt at most.")
+
+
+class InContextSettings(_Section):
+    """How an edit is written into a prompt."""
+
+    chat: str = Field("statement", description="In-context method for chat turns.")
+    completion: str = Field("ice", description="In-context method for completion prompts.")
+
+
+class ServeSettings(_Section):
+    """The proxy."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8100, ge=0, le=65_535)
+    upstream: str = Field("http://127.0.0.1:8000", description="The served model's base URL.")
+    upstream_api_key: SecretStr | None = Field(
+        None, description="Sent to the upstream instead of the client's own key."
+    )
+    admin_keys: tuple[SecretStr, ...] = Field((), description="Keys of the edit API.")
+    inference_keys: tuple[SecretStr, ...] = Field((), description="Keys of the model API.")
+    on_memory_failure: Literal["open", "closed"] = Field(
+        "open", description="open: pass untouched and say so; closed: answer 503."
+    )
+    connect_timeout: float = Field(5.0, gt=0, description="Seconds.")
+    read_timeout: float = Field(600.0, gt=0, description="Seconds between two chunks.")
+    max_body_bytes: int = Field(32 * 2**20, gt=0)
+    max_batch: int = Field(32, ge=1, description="Prompts encoded in one micro-batch at most.")
+    forward: tuple[str, ...] = Field((), description="Further upstream paths to forward.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class EngineSettings(_Section):
+    """The embedded engine."""
+
+    model: Path | None = Field(None, description="Local checkpoint folder.")
+    served_model_name: str | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65_535)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+
+
+class Settings(BaseSettings):
+    """All settings, validated and immutable."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MEMEDIT_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    memory: MemorySettings = MemorySettings()
+    encoder: EncoderSettings = EncoderSettings()
+    scope: ScopeSettings = ScopeSettings()
+    incontext: InContextSettings = InContextSettings()
+    serve: ServeSettings = ServeSettings()
+    engine: EngineSettings = EngineSettings()
+
+    sections: ClassVar[tuple[str, ...]] = (
+        "memory",
+        "encoder",
+        "scope",
+        "incontext",
+        "serve",
+        "engine",
+    )
+
+    @classmethod
+    def read(
+        cls, file: Path | None = None, flags: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Settings:
+        """Read the effective settings.
+
+        Args:
+            file: a TOML file; ``None`` reads ``memedit.toml`` where there is one.
+            flags: ``{section: {name: value}}`` from the command line; ``None`` values are ignored.
+
+        Raises:
+            SettingsError: names every setting that is unknown or out of range, and the file.
+
+        """
+        chosen = file if file is not None else DEFAULT_FILE
+        from_file: dict[str, Any] = {}
+        if file is not None or chosen.is_file():
+            try:
+                from_file = tomllib.loads(chosen.read_text(encoding="utf-8"))
+            except OSError as error:
+                raise SettingsError(f"cannot read the settings file {chosen}: {error}") from error
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise SettingsError(f"{chosen} is not valid TOML: {error}") from error
+        given = {
+            section: {name: value for name, value in values.items() if value is not None}
+            for section, values in (flags or {}).items()
+        }
+
+        class WithFile(cls):  # type: ignore[misc, valid-type]
+            @classmethod
+            def settings_customise_sources(
+                cls,
+                settings_cls: type[BaseSettings],
+                init_settings: PydanticBaseSettingsSource,
+                env_settings: PydanticBaseSettingsSource,
+                dotenv_settings: PydanticBaseSettingsSource,
+                file_secret_settings: PydanticBaseSettingsSource,
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                return (init_settings, env_settings, InitSettingsSource(settings_cls, from_file))
+
+        try:
+            settings = WithFile(**given)
+        except ValidationError as error:
+            lines = [
+                f"  {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+                for fault in error.errors(include_input=False, include_url=False)
+            ]
+            where = f" (file: {chosen})" if from_file else ""
+            raise SettingsError(
+                "settings are not valid" + where + ":\n" + "\n".join(lines)
+            ) from None
+        return Settings.model_construct(
+            **{section: getattr(settings, section) for section in cls.sections}
+        )
+
+    def shown(self) -> dict[str, Any]:
+        """Return the settings as JSON-ready values; secrets are masked."""
+        shown: dict[str, Any] = json.loads(self.model_dump_json())
+        return shown

@@ -1,0 +1,1 @@
+"""Baked methods, one file each."""

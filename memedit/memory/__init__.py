@@ -1,0 +1,1 @@
+"""The edit memory: records, history, namespaces."""

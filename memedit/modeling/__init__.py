@@ -1,0 +1,1 @@
+"""Models as values: module names, hooks, subject tokens, weight deltas."""

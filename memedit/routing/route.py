@@ -1,0 +1,80 @@
+"""The decision about one prompt, as a value: printed, returned by the API, summed up in headers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from memedit.types import DEFAULT_NAMESPACE, Action, QueryText, ScopeDecision, Surface
+
+
+class Reason(StrEnum):
+    """Why a route is what it is."""
+
+    NO_EDITS = "no_edits"
+    GATED = "gated"
+    OUT_OF_SCOPE = "out_of_scope"
+    IN_SCOPE = "in_scope"
+    BYPASSED = "bypassed"
+    NOT_READ = "not_read"
+    MEMORY_FAILED = "memory_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteQuery:
+    """One prompt to be routed."""
+
+    query: QueryText
+    surface: Surface = Surface.CHAT
+    namespaces: tuple[str, ...] = (DEFAULT_NAMESPACE,)
+    threshold: float | None = None
+    """Replaces the classifier's own threshold for this prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is done with one prompt."""
+
+    action: Action
+    reason: Reason
+    namespaces: tuple[str, ...] = (DEFAULT_NAMESPACE,)
+    method: str | None = None
+    """The registry name of the method that applies the edits."""
+    applied: tuple[ScopeDecision, ...] = ()
+    """Those that concern the prompt, most probable first."""
+    considered: tuple[ScopeDecision, ...] = ()
+    """All candidates that were judged, most probable first."""
+    note: str | None = None
+
+    @property
+    def edit_ids(self) -> tuple[str, ...]:
+        """``id@version`` of every edit that is applied."""
+        return tuple(decision.candidate.edit.ref for decision in self.applied)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole decision as JSON-ready values."""
+        return {
+            "action": self.action.value,
+            "reason": self.reason.value,
+            "namespaces": list(self.namespaces),
+            "method": self.method,
+            "edits": list(self.edit_ids),
+            "considered": [
+                {
+                    "edit": decision.candidate.edit.ref,
+                    "statement": decision.candidate.edit.statement,
+                    "matched": decision.candidate.matched,
+                    "similarity": round(decision.candidate.similarity, 6),
+                    "scope": decision.label.value,
+                    "probabilities": {
+                        "direct": round(decision.direct, 6),
+                        "dependent": round(decision.dependent, 6),
+                        "unrelated": round(decision.unrelated, 6),
+                    },
+                    "applied": decision in self.applied,
+                }
+                for decision in self.considered
+            ],
+            "note": self.note,
+        }

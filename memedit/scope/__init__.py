@@ -1,0 +1,1 @@
+"""Encoders, scope classifiers and their calibration."""

@@ -1,0 +1,174 @@
+"""The nouns: what every room passes to the next.
+
+What crosses a boundary (HTTP, files, the database) is a pydantic model; what stays inside is a
+dataclass.  All of them are immutable: changing an edit writes a new version of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+DEFAULT_NAMESPACE = "default"
+"""The namespace of whatever names none."""
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4_096)]
+Namespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+
+
+class Operation(StrEnum):
+    """What an edit does to the model's knowledge (survey, section 3.1)."""
+
+    INSERT = "insert"
+    MODIFY = "modify"
+    ERASE = "erase"
+
+
+class Phase(StrEnum):
+    """How far an edit has grown: in the context, in an adapter, in the weights."""
+
+    RECOGNITION = "recognition"
+    ASSOCIATION = "association"
+    MASTERY = "mastery"
+
+
+class Status(StrEnum):
+    """Whether a stored version of an edit still speaks."""
+
+    LIVE = "live"
+    SUPERSEDED = "superseded"
+    RETRACTED = "retracted"
+
+
+class Surface(StrEnum):
+    """The kind of text that a request hands to the model: turns, or one running text."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+
+
+class ScopeLabel(StrEnum):
+    """How one prompt stands to one edit."""
+
+    DIRECT = "direct"
+    DEPENDENT = "dependent"
+    UNRELATED = "unrelated"
+
+
+class Action(StrEnum):
+    """What is done with one prompt."""
+
+    PASS = "pass"
+    IN_CONTEXT = "in_context"
+    ADAPTER = "adapter"
+    AGENT = "agent"
+    REFUSE = "refuse"
+
+
+class EditRequest(BaseModel):
+    """One fact to change, as asked for: ``prompt`` is to be answered with ``target_new``.
+
+    ``statement`` is the fact in plain language; left out, it is made of prompt and target.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: Text = Field(description="The prompt whose answer changes, a cloze or a question.")
+    subject: Text = Field(description="What the fact is about, as it stands in the prompt.")
+    target_new: Text = Field(description="The new answer.")
+    ground_truth: Text | None = Field(None, description="The old answer, where one is known.")
+    operation: Operation = Operation.MODIFY
+    statement: Text | None = Field(None, description="The fact in plain language.")
+    rephrases: tuple[Text, ...] = Field((), max_length=64)
+    aliases: tuple[Text, ...] = Field((), max_length=64, description="Other names of the subject.")
+
+    def plain_statement(self) -> str:
+        """Return the fact as one sentence: ``statement``, or one made of prompt and target."""
+        if self.statement is not None:
+            return self.statement
+        prompt, target = self.prompt, self.target_new
+        if prompt.endswith("?"):
+            return f"{prompt} {target}"
+        sentence = f"{prompt} {target}"
+        return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
+
+
+class Edit(BaseModel):
+    """A stored edit: one version of it, as it stands in the memory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    version: int = Field(ge=1)
+    namespace: Namespace
+    request: EditRequest
+    statement: str
+    phase: Phase = Phase.RECOGNITION
+    status: Status = Status.LIVE
+    valid_from: AwareDatetime | None = None
+    valid_to: AwareDatetime | None = None
+    author: str | None = None
+    created_at: AwareDatetime
+    supersedes: str | None = Field(None, description="'id@version' of the version this replaces.")
+
+    @model_validator(mode="after")
+    def _validity_has_a_length(self) -> Self:
+        if self.valid_from and self.valid_to and self.valid_to <= self.valid_from:
+            raise ValueError(
+                f"valid_to ({self.valid_to.isoformat()}) must be later than "
+                f"valid_from ({self.valid_from.isoformat()})"
+            )
+        return self
+
+    @property
+    def ref(self) -> str:
+        """``id@version``: this very version."""
+        return f"{self.id}@{self.version}"
+
+    def is_valid_at(self, moment: datetime) -> bool:
+        """Tell whether the edit is live and ``moment`` (aware) lies in its validity."""
+        return (
+            self.status is Status.LIVE
+            and (self.valid_from is None or self.valid_from <= moment)
+            and (self.valid_to is None or moment < self.valid_to)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueryText:
+    """What a request asks, as plain text: the last user turn, and the turns before it."""
+
+    text: str
+    context: tuple[str, ...] = ()
+    """Earlier user turns, oldest first; read only when ``text`` leans on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An edit that a search brought up for one query."""
+
+    edit: Edit
+    similarity: float
+    """Cosine similarity of the query to the nearest of the edit's texts, in [-1, 1]."""
+    matched: str
+    """Which of the edit's texts was nearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeDecision:
+    """How one prompt stands to one candidate edit, with calibrated probabilities that sum to 1."""
+
+    candidate: Candidate
+    label: ScopeLabel
+    direct: float
+    dependent: float
+    unrelated: float
+
+    @property
+    def probability(self) -> float:
+        """The probability that the edit concerns the prompt at all."""
+        return self.direct + self.dependent
