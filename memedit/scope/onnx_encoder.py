@@ -1,0 +1,138 @@
+"""The encoder of the request path: a BERT sentence encoder on ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from memedit.scope import bert_graph
+from memedit.scope.base import Vectors
+from memedit.scope.checkpoint import Checkpoint
+from memedit.scope.tokens import TextTokenizer
+
+RUNTIME = f"onnx-{bert_graph.VERSION}"
+
+MAX_BATCH_TOKENS = 4_096
+"""Tokens of one run, padding included: what is larger no longer gets faster, only bigger."""
+
+log = logging.getLogger(__name__)
+
+
+class OnnxEncoder:
+    """Encodes with ONNX Runtime; imports neither torch nor transformers.
+
+    Safe to call from several threads: session and tokenizer are only read.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, cache_dir: Path, threads: int = 1) -> None:
+        digest = checkpoint.digest()
+        self._fingerprint = f"{digest}/{checkpoint.max_length}/{RUNTIME}"
+        self._dim = int(checkpoint.config["hidden_size"])
+        self._tokenizer = TextTokenizer(
+            checkpoint.tokenizer, checkpoint.max_length, lower_case=checkpoint.lower_case
+        )
+        file = cache_dir / f"{digest}-{RUNTIME}.onnx"
+        self._session = _open_session(checkpoint, file, threads)
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._dim
+
+    @property
+    def fingerprint(self) -> str:
+        """``files' hash/tokens of a text/runtime``."""
+        return self._fingerprint
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Return float32 ``[n_texts, dim]`` with rows of length 1; any text, also an empty one."""
+        vectors = np.empty((len(texts), self._dim), dtype=np.float32)
+        rows = [self._tokenizer.ids(text) for text in texts]
+        for chosen in sub_batches([len(row) for row in rows], MAX_BATCH_TOKENS):
+            ids, mask = _padded([rows[i] for i in chosen])
+            vectors[chosen] = self._session.run(["vectors"], {"ids": ids, "mask": mask})[0]
+        return vectors
+
+
+def sub_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Group texts of like length, so that little padding is computed.
+
+    Yields:
+        Indices of texts: every text once, shortest first, at most ``max_tokens`` tokens a group
+        with padding (a longer text stands alone), and no text padded to more than 1.5 times its
+        length plus 8 tokens.
+
+    """
+    group: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if group and (
+            lengths[i] * (len(group) + 1) > max_tokens or lengths[i] > 1.5 * lengths[group[0]] + 8
+        ):
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+def _padded(
+    rows: Sequence[Sequence[int]],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return ids and mask, int32 [rows, longest]; padding has id 0 and mask 0."""
+    longest = max(len(row) for row in rows)
+    ids = np.zeros((len(rows), longest), dtype=np.int32)
+    mask = np.zeros((len(rows), longest), dtype=np.int32)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return ids, mask
+
+
+def _open_session(checkpoint: Checkpoint, file: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open the cached graph; a graph that is missing or unreadable is made anew."""
+    if file.is_file():
+        try:
+            return _session(str(file), threads)
+        except Exception as error:  # ONNX Runtime's errors share no base class of their own
+            log.warning("the cached encoder %s is unreadable and is made anew: %s", file, error)
+    serialized: bytes = bert_graph.build(checkpoint).SerializeToString()
+    try:
+        _write_whole(file, serialized)
+    except OSError as error:
+        # A read-only home costs the next start a second, not the service.
+        log.warning("the encoder cannot be cached as %s: %s", file, error)
+    return _session(serialized, threads)
+
+
+def _session(model: str | bytes, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads of an idle encoder would take the cores from everything beside it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """Write so that another process sees either nothing or the whole file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem}-", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as part:
+            part.write(content)
+            part.flush()
+            os.fsync(part.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
