@@ -1,0 +1,243 @@
+"""The three ways in which FAISS holds vectors: exact, inverted lists, a graph.
+
+Each store does what ``FaissIndex`` needs with int64 keys; inputs are already checked.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import faiss as _faiss
+import numpy as np
+
+from memedit.errors import InvalidInputError
+from memedit.indexes.base import NO_KEY, Keys, SearchResult, Vectors
+
+
+faiss: Any = _faiss  # its own type stubs know neither keyword arguments nor numpy
+
+
+class FaissStore(ABC):
+    """Vectors in one FAISS structure."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def add(self, keys: Keys, vectors: Vectors) -> None:
+        """Store vectors under new keys."""
+
+    @abstractmethod
+    def remove(self, keys: Keys) -> None:
+        """Forget stored keys."""
+
+    @abstractmethod
+    def search(self, queries: Vectors, k: int) -> SearchResult:
+        """Search; every place is filled that can be."""
+
+    @abstractmethod
+    def vectors(self, keys: Keys) -> Vectors:
+        """Return the vectors of stored keys, float32 ``[n, dim]``."""
+
+    @abstractmethod
+    def worn(self) -> bool:
+        """Tell whether the store should be built anew from its live vectors."""
+
+    @abstractmethod
+    def to_faiss(self, keys: Keys) -> tuple[Any, Keys]:
+        """Return the FAISS index to write, and the key of each of its rows (or ``NO_KEY``).
+
+        ``keys`` are all that are stored.
+        """
+
+
+class ExactStore(FaissStore):
+    """``IndexIDMap2`` over ``IndexFlatIP``: every vector is compared."""
+
+    kind = "exact"
+
+    def __init__(self, dim: int, index: Any = None) -> None:
+        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim)) if index is None else index
+
+    def add(self, keys: Keys, vectors: Vectors) -> None:
+        """Append."""
+        self._index.add_with_ids(vectors, keys)
+
+    def remove(self, keys: Keys) -> None:
+        """Close the gaps; moves the vectors behind them."""
+        self._index.remove_ids(keys)
+
+    def search(self, queries: Vectors, k: int) -> SearchResult:
+        """Compare all."""
+        similarities, keys = self._index.search(queries, k)
+        return _cleaned(keys, similarities)
+
+    def vectors(self, keys: Keys) -> Vectors:
+        """Copy the vectors out."""
+        return _reconstructed(self._index, keys)
+
+    def worn(self) -> bool:
+        """Never: a removed vector leaves nothing behind."""
+        return False
+
+    def to_faiss(self, keys: Keys) -> tuple[Any, Keys]:
+        """Return the index with its map."""
+        return self._index, faiss.vector_to_array(self._index.id_map).astype(np.int64)
+
+
+class InvertedStore(FaissStore):
+    """``IndexIVFFlat``: a query looks into the nearest ``probes`` of the lists only.
+
+    Trained on the vectors it is made with; built anew once it has grown to four times as many, or
+    has shrunk to a quarter.  The key of a vector is its id in the lists, and a hash table leads to
+    it, so that removal is real and cheap.
+    """
+
+    kind = "ivf"
+
+    def __init__(
+        self, keys: Keys, vectors: Vectors, *, lists: int | None, probes: int | None
+    ) -> None:
+        n, dim = vectors.shape
+        # FAISS wants 39 training points per list, and warns on stderr below that.
+        n_lists = max(1, min(lists or int(2 * math.sqrt(n)), n // 39))
+        self._trained_on = n
+        self._probes = min(n_lists, probes or max(16, n_lists // 3))
+        self._quantizer = faiss.IndexFlatIP(dim)  # must outlive the index that reads it
+        self._index = faiss.IndexIVFFlat(self._quantizer, dim, n_lists, faiss.METRIC_INNER_PRODUCT)
+        self._index.cp.max_points_per_centroid = 128
+        self._index.cp.min_points_per_centroid = 1
+        self._index.train(vectors)
+        self._index.set_direct_map_type(faiss.DirectMap.Hashtable)
+        self.add(keys, vectors)
+
+    def add(self, keys: Keys, vectors: Vectors) -> None:
+        """Put each vector into the list of its nearest centroid."""
+        self._index.add_with_ids(vectors, keys)
+
+    def remove(self, keys: Keys) -> None:
+        """Take the vectors out of their lists."""
+        self._index.remove_ids(faiss.IDSelectorArray(keys))
+
+    def search(self, queries: Vectors, k: int) -> SearchResult:
+        """Probe lists; look into more of them for queries that found fewer than ``k``."""
+        wanted = min(k, self._index.ntotal)
+
+        def look(rows: Vectors, effort: int) -> SearchResult:
+            parameters = faiss.SearchParametersIVF(nprobe=effort)
+            similarities, keys = self._index.search(rows, k, params=parameters)
+            return _cleaned(keys, similarities)
+
+        return _filled(look, queries, wanted, self._probes, self._index.nlist)
+
+    def vectors(self, keys: Keys) -> Vectors:
+        """Copy the vectors out of the lists."""
+        return _reconstructed(self._index, keys)
+
+    def worn(self) -> bool:
+        """Tell whether the centroids were trained on far fewer, or far more, vectors."""
+        n: int = self._index.ntotal
+        return n > 4 * self._trained_on or 4 * n < self._trained_on
+
+    def to_faiss(self, keys: Keys) -> tuple[Any, Keys]:
+        """Return the vectors alone: the lists are trained anew when they are loaded."""
+        plain = ExactStore(self._index.d)
+        plain.add(keys, self.vectors(keys))
+        return plain.to_faiss(keys)
+
+
+class GraphStore(FaissStore):
+    """``IndexHNSWFlat``: a walk over a graph of neighbours.
+
+    FAISS cannot take a vector out of such a graph.  A removed one stays as a stepping stone that
+    no search returns, until a quarter of the graph is such stones and it is built anew.
+    """
+
+    kind = "hnsw"
+
+    def __init__(
+        self, keys: Keys, vectors: Vectors, *, neighbours: int, effort: int, index: Any = None
+    ) -> None:
+        self._effort = effort
+        if index is None:
+            dim = vectors.shape[1]
+            index = faiss.IndexHNSWFlat(dim, neighbours, faiss.METRIC_INNER_PRODUCT)
+            index.hnsw.efConstruction = max(80, 2 * neighbours)
+            index.add(vectors)
+        self._index = index
+        self._keys = keys.copy()  # of each row; NO_KEY marks a stone
+        self._rows = {key: row for row, key in enumerate(keys.tolist()) if key != NO_KEY}
+
+    def add(self, keys: Keys, vectors: Vectors) -> None:
+        """Weave the vectors into the graph."""
+        first = int(self._index.ntotal)
+        self._index.add(vectors)
+        self._keys = np.concatenate([self._keys[:first], keys])
+        self._rows.update(zip(keys.tolist(), range(first, first + len(keys)), strict=True))
+
+    def remove(self, keys: Keys) -> None:
+        """Turn the rows into stones."""
+        for key in keys.tolist():
+            self._keys[self._rows.pop(key)] = NO_KEY
+
+    def search(self, queries: Vectors, k: int) -> SearchResult:
+        """Walk the graph, harder for queries that found fewer than ``k``; at last compare all."""
+        wanted = min(k, len(self._rows))
+        live = np.packbits(self._keys != NO_KEY, bitorder="little")
+        selector = faiss.IDSelectorBitmap(live) if len(self._rows) < len(self._keys) else None
+
+        def look(rows: Vectors, effort: int) -> SearchResult:
+            parameters = faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
+            similarities, found = self._index.search(rows, k, params=parameters)
+            keys = np.where(found >= 0, self._keys[found], NO_KEY)
+            return _cleaned(keys, similarities)
+
+        result = _filled(look, queries, wanted, max(self._effort, 2 * k), 16 * self._effort)
+        short = np.flatnonzero((result.keys != NO_KEY).sum(axis=1) < wanted)
+        if len(short):
+            every = np.fromiter(self._rows, dtype=np.int64, count=len(self._rows))
+            exact = ExactStore(queries.shape[1])
+            exact.add(every, self.vectors(every))
+            full = exact.search(queries[short], k)
+            result.keys[short], result.similarities[short] = full.keys, full.similarities
+        return result
+
+    def vectors(self, keys: Keys) -> Vectors:
+        """Copy the vectors out of the rows."""
+        rows = np.array([self._rows[key] for key in keys.tolist()], dtype=np.int64)
+        return _reconstructed(self._index, rows)
+
+    def worn(self) -> bool:
+        """Tell whether more than a quarter of the graph is stones."""
+        return 4 * len(self._rows) < 3 * len(self._keys)
+
+    def to_faiss(self, keys: Keys) -> tuple[Any, Keys]:
+        """Return the graph; its rows keep their stones."""
+        return self._index, self._keys
+
+
+def _filled(look: Any, queries: Vectors, wanted: int, effort: int, most: int) -> SearchResult:
+    """Search with ``effort``, and again with four times as much where places stayed empty."""
+    result: SearchResult = look(queries, effort)
+    while effort < most:
+        short = np.flatnonzero((result.keys != NO_KEY).sum(axis=1) < wanted)
+        if not len(short):
+            break
+        effort = min(most, 4 * effort)
+        again = look(np.ascontiguousarray(queries[short]), effort)
+        result.keys[short], result.similarities[short] = again.keys, again.similarities
+    return result
+
+
+def _reconstructed(index: Any, keys: Keys) -> Vectors:
+    try:
+        found: Vectors = index.reconstruct_batch(keys)
+    except RuntimeError as error:
+        raise InvalidInputError(f"a key is not stored: {error}") from None
+    return found
+
+
+def _cleaned(keys: Keys, similarities: Vectors) -> SearchResult:
+    """Give empty places the values that the contract names; FAISS writes the lowest float."""
+    return SearchResult(keys, np.where(keys == NO_KEY, np.float32(-np.inf), similarities))
