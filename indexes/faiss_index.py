@@ -143,11 +143,12 @@ class FaissIndex(VectorIndex):
         Inverted lists are written as plain vectors, and trained anew when they are loaded.
         """
         index, keys = self._store.to_faiss(self.keys())
-        if not isinstance(index, faiss.IndexIDMap):
-            # Only carries the key of each row into the file.
-            index = faiss.IndexIDMap(index)
-            faiss.copy_array_to_vector(keys, index.id_map)
+        if index.ntotal and not hasattr(index, "id_map"):
+            # A map carries the key of each row into the file; it may only be made empty.
+            index, graph = faiss.IndexIDMap(faiss.IndexFlatIP(self.dim)), index
+            index.index = graph
             index.ntotal = len(keys)
+            faiss.copy_array_to_vector(keys, index.id_map)
         facts = {
             "index": "faiss",
             "dim": self.dim,

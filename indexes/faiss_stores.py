@@ -15,7 +15,6 @@ import numpy as np
 from memedit.errors import InvalidInputError
 from memedit.indexes.base import NO_KEY, Keys, SearchResult, Vectors
 
-
 faiss: Any = _faiss  # its own type stubs know neither keyword arguments nor numpy
 
 
@@ -137,8 +136,8 @@ class InvertedStore(FaissStore):
 
     def worn(self) -> bool:
         """Tell whether the centroids were trained on far fewer, or far more, vectors."""
-        n: int = self._index.ntotal
-        return n > 4 * self._trained_on or 4 * n < self._trained_on
+        n = int(self._index.ntotal)
+        return not self._trained_on / 4 <= n <= self._trained_on * 4
 
     def to_faiss(self, keys: Keys) -> tuple[Any, Keys]:
         """Return the vectors alone: the lists are trained anew when they are loaded."""
