@@ -1,0 +1,78 @@
+"""An edit as one plain sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from memedit.types import Edit, Operation
+
+# words that carry no name, so that their capital is the sentence's and not their own
+_PLAIN_FIRST_WORDS = frozenset(
+    {
+        "a",
+        "all",
+        "an",
+        "any",
+        "both",
+        "each",
+        "either",
+        "every",
+        "her",
+        "his",
+        "its",
+        "many",
+        "most",
+        "my",
+        "neither",
+        "no",
+        "one",
+        "our",
+        "several",
+        "some",
+        "that",
+        "the",
+        "their",
+        "these",
+        "this",
+        "those",
+        "your",
+    }
+)
+
+
+def sentence(edit: Edit) -> str:
+    """Write ``edit`` as one sentence on one line, capital first and full stop last.
+
+    A statement that somebody wrote is kept in its own words.  A question prompt becomes ``The
+    answer to "Q?" is A.``, and an erased fact ``The answer to "Q?" is withheld: reply "I don't
+    know".``; a cloze is completed by its target.
+    """
+    request = edit.request
+    if request.statement is not None:
+        text = edit.statement
+    elif request.operation is Operation.ERASE:
+        text = f'The answer to "{request.prompt}" is withheld: reply "I don\'t know".'
+    elif request.prompt.endswith("?"):
+        text = f'The answer to "{request.prompt}" is {request.target_new}'
+    else:
+        text = edit.statement
+    text = " ".join(text.split())
+    return text if text.endswith((".", "!", "?", '."', '!"', '?"')) else f"{text}."
+
+
+def sentences(edits: Iterable[Edit]) -> tuple[str, ...]:
+    """Write each of ``edits`` as a sentence, in their order, each fact once."""
+    once: dict[str, str] = {}
+    for edit in edits:
+        text = sentence(edit)
+        once.setdefault(text.casefold(), text)
+    return tuple(once.values())
+
+
+def lowered(text: str) -> str:
+    """Lower the first letter where it is a capital only because it begins the sentence.
+
+    That is certain of articles and determiners; any other first word may be a name and stays.
+    """
+    first = text.split(" ", 1)[0]
+    return text[0].lower() + text[1:] if first.lower() in _PLAIN_FIRST_WORDS else text

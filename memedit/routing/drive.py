@@ -1,0 +1,80 @@
+"""Drives a request plan: hands each step to those who can do it, and the answer back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from memedit.errors import MemeditError
+from memedit.routing.route import Route, RouteQuery
+from memedit.routing.steps import NeedRoutes, NeedUpstream, Plan, Prepared, UpstreamReply
+
+
+class Decider(Protocol):
+    """Whoever decides about prompts; ``Router`` is one."""
+
+    def decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
+        """Return one route per query."""
+
+
+def run_sync(
+    plan: Plan, router: Decider, call_upstream: Callable[[NeedUpstream], UpstreamReply]
+) -> Prepared:
+    """Run ``plan`` to its end in this thread.
+
+    Errors that memedit raises on purpose are thrown into the plan, which knows the policy; any
+    other leaves at once.
+
+    Raises:
+        MemoryFailure: the memory failed and the plan's policy is to say so.
+
+    """
+    send: Callable[[Any], NeedRoutes | NeedUpstream] = plan.send
+    answer: Any = None
+    try:
+        while True:
+            need = send(answer)
+            send = plan.send
+            try:
+                if isinstance(need, NeedRoutes):
+                    answer = router.decide(need.queries)
+                else:
+                    answer = call_upstream(need)
+            except MemeditError as error:
+                send, answer = plan.throw, error
+    except StopIteration as end:
+        prepared: Prepared = end.value
+        return prepared
+    finally:
+        plan.close()
+
+
+async def run_async(
+    plan: Plan,
+    decide: Callable[[Sequence[RouteQuery]], Awaitable[list[Route]]],
+    call_upstream: Callable[[NeedUpstream], Awaitable[UpstreamReply]],
+) -> Prepared:
+    """Run ``plan`` to its end, awaiting ``decide`` and ``call_upstream``; else like ``run_sync``.
+
+    Raises:
+        MemoryFailure: the memory failed and the plan's policy is to say so.
+
+    """
+    send: Callable[[Any], NeedRoutes | NeedUpstream] = plan.send
+    answer: Any = None
+    try:
+        while True:
+            need = send(answer)
+            send = plan.send
+            try:
+                if isinstance(need, NeedRoutes):
+                    answer = await decide(need.queries)
+                else:
+                    answer = await call_upstream(need)
+            except MemeditError as error:
+                send, answer = plan.throw, error
+    except StopIteration as end:
+        prepared: Prepared = end.value
+        return prepared
+    finally:
+        plan.close()

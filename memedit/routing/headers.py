@@ -1,0 +1,80 @@
+"""Routes summed up as response headers: ASCII, one line each, of bounded length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from memedit.routing.route import Route
+
+ROUTE = "x-memedit-route"
+REASON = "x-memedit-reason"
+EDITS = "x-memedit-edits"
+METHOD = "x-memedit-method"
+NOTE = "x-memedit-note"
+DETAIL = "x-memedit-detail"
+
+MAX_LIST = 1_024
+"""Longest list in a header, in characters; what is left out shows as ``...``."""
+MAX_DETAIL = 4_096
+_TEXT_IN_DETAIL = 200
+
+
+def response_headers(routes: Sequence[Route], *, note: str | None, detail: bool) -> dict[str, str]:
+    """Sum up the routes of one request; of a batch, each value once, in the order of prompts."""
+    headers = {
+        ROUTE: _listed(route.action.value for route in routes),
+        REASON: _listed(route.reason.value for route in routes),
+    }
+    edits = _listed(ref for route in routes for ref in route.edit_ids)
+    methods = _listed(route.method for route in routes if route.method and route.applied)
+    notes = _listed(part for part in (note, *(route.note for route in routes)) if part)
+    for name, value in ((EDITS, edits), (METHOD, methods), (NOTE, notes)):
+        if value:
+            headers[name] = value
+    if detail:
+        headers[DETAIL] = _detail(routes)
+    return headers
+
+
+def _listed(values: Iterable[str]) -> str:
+    text, room = "", MAX_LIST - len(",...")
+    for value in dict.fromkeys(map(_plain, values)):
+        longer = f"{text},{value}" if text else value
+        if len(longer) > room:
+            return f"{text},..." if text else "..."
+        text = longer
+    return text
+
+
+def _plain(value: str) -> str:
+    """Replace what may not stand in a header's list: controls, other scripts, the separator."""
+    return "".join(c if " " <= c <= "~" and c != "," else "?" for c in value)
+
+
+def _detail(routes: Sequence[Route]) -> str:
+    """Write the whole decisions as compact JSON; shortened until they fit, and then saying so."""
+    whole = [route.to_dict() for route in routes]
+    text = _compact({"routes": whole})
+    for kept, texts in ((5, 10_000), (5, _TEXT_IN_DETAIL), (2, 80), (1, 40), (0, 0)):
+        if len(text) <= MAX_DETAIL:
+            return text
+        shorter = [_shortened(route, kept, texts) for route in whole]
+        text = _compact({"routes": shorter, "truncated": True})
+    while len(text) > MAX_DETAIL:
+        shorter = shorter[: len(shorter) // 2]
+        text = _compact({"routes": shorter, "truncated": True})
+    return text
+
+
+def _shortened(route: dict[str, Any], kept: int, texts: int) -> dict[str, Any]:
+    considered = [
+        {**one, "statement": one["statement"][:texts], "matched": one["matched"][:texts]}
+        for one in route["considered"][:kept]
+    ]
+    return {**route, "edits": route["edits"][:16], "considered": considered}
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))

@@ -1,0 +1,153 @@
+"""The road of one request, without any input or output: what proxy, client and agent share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+
+from memedit.errors import MemoryFailure
+from memedit.incontext.base import Insertion
+from memedit.routing.apply import insert, read_all
+from memedit.routing.headers import response_headers
+from memedit.routing.options import RequestOptions
+from memedit.routing.route import Reason, Route, RouteQuery
+from memedit.routing.steps import NeedRoutes, NeedUpstream, Plan, Prepared, UpstreamReply
+from memedit.routing.tokens import NotTokenizable, Tokenizer
+from memedit.routing.wire.base import NotRead, Prompt, TextPrompt, WireFormat
+from memedit.routing.wire.document import Document
+from memedit.types import Action, QueryText, Surface
+
+OnMemoryFailure = Literal["open", "closed"]
+
+PROMPT_ALTERED = "prompt-altered"
+"""A note: the request asks for something about its own prompt, and that prompt got longer."""
+# fields whose answers show the prompt as the model saw it: text, offsets, ids or probabilities
+_ABOUT_THE_PROMPT = ("echo", "logprobs", "prompt_logprobs", "return_token_ids")
+
+
+class Composer(Protocol):
+    """What a plan needs of a router beside its decisions; ``Router`` is one."""
+
+    def compose(self, query: str, route: Route, surface: Surface) -> Insertion:
+        """Return the text that applies ``route`` to a prompt that asks ``query``."""
+
+
+def prepare(
+    router: Composer,
+    wire: WireFormat,
+    body: bytes,
+    options: RequestOptions,
+    *,
+    on_memory_failure: OnMemoryFailure = "open",
+) -> Plan:
+    """Plan one request: read it, have it routed, apply the routes.
+
+    Whatever cannot be read passes as it is, for the upstream to answer in its own way; a body
+    that no edit changes is the very object that came in.
+
+    No ``cache_salt`` is set: inserted text changes the prompt, and with it the key of every cache
+    block from there on.  A route whose effect the prompt does not show (an adapter, new weights)
+    is to join namespace and epoch to the client's own salt, here, beside the insertions.
+
+    Yields:
+        What it needs of its driver, see ``memedit.routing.steps`` and ``memedit.routing.drive``.
+
+    Raises:
+        MemoryFailure: the memory failed and ``on_memory_failure`` is ``closed``.
+
+    """
+    if options.bypass:
+        return _untouched(body, [_passing(Reason.BYPASSED, options)], options)
+    try:
+        document = _parse(body)
+        prompts = wire.read(document.value)
+    except NotRead as outcome:
+        return _untouched(body, [_passing(Reason.NOT_READ, options, outcome.note)], options)
+    try:
+        return (yield from _routed(router, wire, body, document, prompts, options))
+    except MemoryFailure:
+        if on_memory_failure == "closed":
+            raise
+        failed = [_passing(Reason.MEMORY_FAILED, options) for _ in prompts]
+        return _untouched(body, failed, options)
+
+
+def _routed(
+    router: Composer,
+    wire: WireFormat,
+    body: bytes,
+    document: Document,
+    prompts: Sequence[Prompt],
+    options: RequestOptions,
+) -> Plan:
+    model = document.value.get("model")
+    tokenizer = Tokenizer(model if isinstance(model, str) else None)
+    if not all(isinstance(prompt, TextPrompt) for prompt in prompts):
+        # reading ids costs the upstream a call per prompt: ask first whether there are edits
+        gate: list[Route] = yield NeedRoutes((_query(QueryText(""), wire, options),))
+        if gate[0].reason is Reason.NO_EDITS:
+            return _untouched(body, gate * len(prompts), options)
+    try:
+        readable = yield from read_all(prompts, tokenizer)
+    except NotTokenizable:
+        unread = _passing(Reason.NOT_READ, options, "token-ids-unreadable")
+        return _untouched(body, [unread] * len(prompts), options)
+    asked = NeedRoutes(tuple(_query(one.query, wire, options) for one in readable))
+    decided: list[Route] = yield asked
+    routes, touched = list(decided), False
+    for number, (one, route) in enumerate(zip(readable, decided, strict=True)):
+        if route.action is not Action.IN_CONTEXT:
+            continue
+        insertion = router.compose(one.query.text, route, wire.surface)
+        try:
+            written = yield from insert(document, one, insertion, tokenizer)
+            note = None if written else "nothing-inserted"
+        except NotTokenizable:
+            written, note = False, "token-ids-unwritable"
+        if not written:
+            routes[number] = replace(route, action=Action.PASS, applied=(), note=note)
+        touched = touched or written
+    if not touched:
+        return _untouched(body, routes, options)
+    note = PROMPT_ALTERED if _asks_about_its_prompt(document.value) else None
+    headers = response_headers(routes, note=note, detail=options.detail)
+    return Prepared(document.to_bytes(), tuple(routes), True, headers, note)
+
+
+def _parse(body: bytes) -> Document:
+    try:
+        return Document.parse(body)
+    except ValueError:
+        raise NotRead("not-json") from None
+
+
+def _untouched(body: bytes, routes: Sequence[Route], options: RequestOptions) -> Prepared:
+    headers = response_headers(routes, note=None, detail=options.detail)
+    return Prepared(body, tuple(routes), False, headers)
+
+
+def _passing(reason: Reason, options: RequestOptions, note: str | None = None) -> Route:
+    return Route(Action.PASS, reason, namespaces=options.namespaces, note=note)
+
+
+def _query(query: QueryText, wire: WireFormat, options: RequestOptions) -> RouteQuery:
+    return RouteQuery(query, wire.surface, options.namespaces, options.threshold)
+
+
+def _asks_about_its_prompt(body: dict[str, Any]) -> bool:
+    # by identity: 0 asks for log-probabilities too, and equals False
+    return any(body.get(name) is not None and body[name] is not False for name in _ABOUT_THE_PROMPT)
+
+
+__all__ = [
+    "PROMPT_ALTERED",
+    "Composer",
+    "NeedRoutes",
+    "NeedUpstream",
+    "OnMemoryFailure",
+    "Plan",
+    "Prepared",
+    "UpstreamReply",
+    "prepare",
+]

@@ -1,0 +1,185 @@
+"""The decision: which edits concern which prompts, for a batch of prompts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from memedit.errors import MemeditError, MemoryFailure
+from memedit.incontext.base import InContextMethod, Insertion
+from memedit.routing.route import Reason, Route, RouteQuery
+from memedit.routing.selection import merged, selected
+from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
+from memedit.types import Action, Candidate, ScopeDecision, Surface
+
+try:
+    from memedit.scope.query import search_texts
+except ImportError:
+
+    def search_texts(query):
+        return (query.text,)
+
+
+class SearchableMemory(Protocol):
+    """What a router needs of an edit memory; ``EditMemory`` is one."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that wrote the memory's vectors."""
+
+    def refresh(self) -> bool:
+        """Pick up what other processes committed; cheap."""
+
+    def has_live(self, namespaces: Sequence[str]) -> bool:
+        """Tell whether any of the namespaces holds a live edit; no encoding, no database."""
+
+    def candidates(
+        self,
+        vectors: npt.NDArray[np.float32],
+        namespaces: Sequence[Sequence[str]],
+        k: int,
+        moment: datetime,
+    ) -> list[tuple[Candidate, ...]]:
+        """Find the nearest valid edits of each vector ``[n, dim]``, most similar first."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Router:
+    """Decides about prompts.  Safe to call from several threads, as far as its memory is."""
+
+    def __init__(
+        self,
+        memory: SearchableMemory,
+        classifier: ScopeClassifier,
+        methods: Mapping[Surface, tuple[str, InContextMethod]],
+        *,
+        candidates: int = 5,
+        max_edits: int = 4,
+        threshold: float | None = None,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        """Wire a router.
+
+        Args:
+            memory: where edits are looked for.
+            classifier: judges candidates.
+            methods: registry name and in-context method of each surface.
+            candidates: edits judged per prompt.
+            max_edits: edits applied to one prompt at most.
+            threshold: replaces the classifier's own for requests that name none.
+            now: the moment for which edits must be valid, aware.
+
+        """
+        self._memory = memory
+        self._classifier = classifier
+        self._methods = dict(methods)
+        self._candidates = candidates
+        self._max_edits = max_edits
+        self._threshold = threshold
+        self._now = now
+
+    def decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
+        """Route a batch: one encoding, one search and one classification for all of it.
+
+        Raises:
+            MemoryFailure: memory, encoder or classifier failed; nothing was decided.
+
+        """
+        try:
+            return self._decide(queries)
+        except MemoryFailure:
+            raise
+        except Exception as error:
+            raise _failure("the edit memory could not be searched", error) from error
+
+    def compose(self, query: str, route: Route, surface: Surface) -> Insertion:
+        """Return the text that applies ``route`` to a prompt that asks ``query``.
+
+        Raises:
+            MemoryFailure: the in-context method failed; the policy for a failing memory applies.
+
+        """
+        if not route.applied:
+            return Insertion()
+        name, method = self._methods[surface]
+        edits = [decision.candidate.edit for decision in route.applied]
+        try:
+            return method.compose(query, edits, surface)
+        except Exception as error:
+            raise _failure(f"the in-context method {name!r} failed", error) from error
+
+    def _decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
+        self._memory.refresh()
+        routes: list[Route | None] = [None] * len(queries)
+        texts: dict[str, int] = {}  # each text is encoded once per batch
+        searches: list[tuple[int, tuple[str, ...]]] = []
+        for number, query in enumerate(queries):
+            if not self._memory.has_live(query.namespaces):
+                routes[number] = Route(Action.PASS, Reason.NO_EDITS, query.namespaces)
+                continue
+            wanted = tuple(text for text in search_texts(query.query) if text.strip())
+            if not wanted:
+                routes[number] = Route(Action.PASS, Reason.GATED, query.namespaces)
+                continue
+            searches.append((number, wanted))
+            for text in wanted:
+                texts.setdefault(text, len(texts))
+        for number, found in self._search(queries, searches, texts):
+            routes[number] = self._route(queries[number], found)
+        return [route for route in routes if route is not None]
+
+    def _search(
+        self,
+        queries: Sequence[RouteQuery],
+        searches: Sequence[tuple[int, tuple[str, ...]]],
+        texts: Mapping[str, int],
+    ) -> list[tuple[int, list[ScopeDecision]]]:
+        """Find and judge the candidates of those queries that the gate let through."""
+        if not searches:
+            return []
+        vectors = self._memory.encoder.encode(list(texts))
+        rows = [(number, texts[text]) for number, wanted in searches for text in wanted]
+        hits = self._memory.candidates(
+            vectors[[row for _, row in rows]],
+            [queries[number].namespaces for number, _ in rows],
+            self._candidates,
+            self._now(),
+        )
+        per_query: dict[int, list[Candidate]] = {number: [] for number, _ in searches}
+        for (number, _), hit in zip(rows, hits, strict=True):
+            per_query[number].extend(hit)
+        inputs = {
+            number: ScopeInput(queries[number].query, merged(found, self._candidates))
+            for number, found in per_query.items()
+        }
+        judged = {number: one for number, one in inputs.items() if one.candidates}
+        decisions = self._classifier.classify(list(judged.values())) if judged else []
+        answers = dict(zip(judged, decisions, strict=True))
+        return [(number, answers.get(number, [])) for number in inputs]
+
+    def _route(self, query: RouteQuery, decisions: Sequence[ScopeDecision]) -> Route:
+        if not decisions:
+            return Route(Action.PASS, Reason.GATED, query.namespaces)
+        threshold = query.threshold if query.threshold is not None else self._threshold
+        if threshold is None:
+            threshold = self._classifier.threshold
+        considered, applied = selected(decisions, threshold, self._max_edits, query.namespaces)
+        if not applied:
+            return Route(Action.PASS, Reason.OUT_OF_SCOPE, query.namespaces, considered=considered)
+        name, _ = self._methods[query.surface]
+        return Route(
+            Action.IN_CONTEXT, Reason.IN_SCOPE, query.namespaces, name, applied, considered
+        )
+
+
+def _failure(what: str, error: Exception) -> MemoryFailure:
+    # the text of a foreign exception may quote a prompt or a connection string: only its kind
+    said = str(error) if isinstance(error, MemeditError) else type(error).__name__
+    return MemoryFailure(f"{what}: {said}")

@@ -1,0 +1,56 @@
+"""What a request plan asks of its driver, and what it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from memedit.routing.route import Route, RouteQuery
+
+
+@dataclass(frozen=True, slots=True)
+class NeedRoutes:
+    """The driver answers with ``list[Route]``, one per query, or throws ``MemoryFailure`` in."""
+
+    queries: tuple[RouteQuery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NeedUpstream:
+    """The driver sends this to the upstream and answers with an ``UpstreamReply``.
+
+    It uses the client's own key, and throws ``UpstreamError`` in when there is no answer.
+    """
+
+    method: str
+    path: str
+    body: bytes
+    """JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamReply:
+    """What the upstream said."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that is ready to be forwarded."""
+
+    body: bytes
+    """The very bytes object that came in, unless ``touched``."""
+    routes: tuple[Route, ...]
+    """One per prompt; exactly one where nothing was read."""
+    touched: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The ``x-memedit-*`` response headers: lower-case names, ASCII values of bounded length."""
+    note: str | None = None
+    """What else the client should know; the same as in the header ``x-memedit-note``."""
+
+
+Plan: TypeAlias = Generator[NeedRoutes | NeedUpstream, Any, Prepared]
+"""A request on its way: yields what it needs, is sent the answers, returns ``Prepared``."""
