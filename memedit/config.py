@@ -7,6 +7,7 @@ spells a setting ``MEMEDIT_SERVE__PORT``.  Unknown names are errors everywhere.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ from memedit.errors import SettingsError
 from memedit.types import DEFAULT_NAMESPACE, Namespace
 
 DEFAULT_FILE = Path("memedit.toml")
+_PASSWORD_IN_URL = re.compile(
+    r"""((?<=://)[^:/?#@"\s]*:)[^@/"\s]+(?=@)|([?&]\w*(?:password|key|token)=)[^&"\s]+""", re.I
+)
 
 
 class _Section(BaseModel):
@@ -181,6 +185,7 @@ class Settings(BaseSettings):
         )
 
     def shown(self) -> dict[str, Any]:
-        """Return the settings as JSON-ready values; secrets are masked."""
-        shown: dict[str, Any] = json.loads(self.model_dump_json())
+        """Return the settings as JSON-ready values; secrets and passwords in URLs are masked."""
+        text = _PASSWORD_IN_URL.sub(r"\1\2***", self.model_dump_json())
+        shown: dict[str, Any] = json.loads(text)
         return shown
