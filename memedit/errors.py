@@ -7,6 +7,7 @@ The tree::
     │   ├── UnknownNameError       no part of that name is registered
     │   ├── SettingsError          a setting is missing, unknown or out of range
     │   └── DatasetError           a record of a data file cannot be read
+    ├── AccessError                no key, or none that opens this door
     ├── NotFoundError              no such edit, version or namespace
     ├── ConflictError              the edit is no longer in the state the call needs
     ├── MemoryFailure              the edit memory cannot answer (disk, database, lock)
@@ -55,6 +56,13 @@ class DatasetError(InvalidInputError):
     """A data file, or a record in it, cannot be read as the format it is said to have."""
 
     code = "invalid_dataset"
+
+
+class AccessError(MemeditError):
+    """No key was sent, or none that opens this door."""
+
+    code = "unauthorized"
+    status = 401
 
 
 class NotFoundError(MemeditError, LookupError):
@@ -112,6 +120,7 @@ class UpstreamTimeout(UpstreamError):
 
 
 __all__ = [
+    "AccessError",
     "ConflictError",
     "DatasetError",
     "EncoderMismatchError",

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from memedit.errors import MemeditError, UpstreamError
-from memedit.routing.route import Reason
+from memedit import errors
+from memedit.errors import (
+    AccessError,
+    ConflictError,
+    InvalidInputError,
+    MemeditError,
+    MemoryFailure,
+    NotFoundError,
+    UpstreamError,
+)
+from memedit.routing import Reason, Route
 from memedit.types import Action, Edit, ScopeLabel
 
 
@@ -58,6 +65,18 @@ class RouteReport(_Reply):
     note: str | None = None
 
 
+_BY_STATUS: dict[int, type[MemeditError]] = {
+    400: InvalidInputError,
+    401: AccessError,
+    403: AccessError,
+    404: NotFoundError,
+    409: ConflictError,
+    413: InvalidInputError,
+    422: InvalidInputError,
+    503: MemoryFailure,
+}
+
+
 def failure(what: str, status: int, content: bytes) -> MemeditError:
     """Return the error that a reply stands for: by its ``code``, else by its status."""
     try:
@@ -70,22 +89,12 @@ def failure(what: str, status: int, content: bytes) -> MemeditError:
             f"{what} was answered with status {status} and no error of the edit API; "
             "is the base URL that of a memedit proxy?"
         )
-    kind = _kinds().get(str(error.get("code")), UpstreamError)
+    kinds = [getattr(errors, name) for name in errors.__all__]
+    by_code = {kind.code: kind for kind in reversed(kinds)}
+    kind = by_code.get(str(error.get("code"))) or _BY_STATUS.get(status, UpstreamError)
     return kind(error["message"])
 
 
-def _kinds() -> dict[str, type[MemeditError]]:
-    def tree(kind: type[MemeditError]) -> Iterator[type[MemeditError]]:
-        yield kind
-        for child in kind.__subclasses__():
-            yield from tree(child)
-
-    kinds: dict[str, type[MemeditError]] = {}
-    for kind in tree(MemeditError):
-        kinds.setdefault(kind.code, kind)
-    return kinds
-
-
-def report(route: Any) -> RouteReport:
-    """Return the report of a ``Route`` decided in this process."""
+def report(route: Route) -> RouteReport:
+    """Return the report of a ``Route`` that was decided in this process."""
     return RouteReport.model_validate(route.to_dict())

@@ -1,0 +1,103 @@
+"""All commands under one roof, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from memedit import __version__
+from memedit.cli import ask, demo, edits, files, maintain, serve
+from memedit.cli.output import complain
+from memedit.errors import MemeditError, SettingsError
+
+OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class OneLineErrors(TyperGroup):
+    """Errors on stderr, one line each (a JSON object under ``--json``); 1 failed, 2 misused."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run one command line and exit with its code."""
+        given = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in given
+        try:
+            code = super().main(
+                args=given,
+                prog_name=prog_name or "memedit",
+                complete_var=complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+        except typer.TyperException as error:
+            message = getattr(error, "format_message", lambda: str(error))()
+            asked = getattr(getattr(error, "ctx", None), "command_path", "memedit")
+            complain("usage", f"{message} See '{asked} --help'.", as_json=as_json)
+            sys.exit(USAGE)
+        except SettingsError as error:
+            complain(error.code, str(error), as_json=as_json)
+            sys.exit(USAGE)
+        except MemeditError as error:
+            complain(error.code, str(error), as_json=as_json)
+            sys.exit(FAILURE)
+        except (typer.Abort, KeyboardInterrupt):
+            complain("interrupted", "interrupted", as_json=as_json)
+            sys.exit(INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else OK)
+
+
+app = typer.Typer(
+    name="memedit",
+    cls=OneLineErrors,
+    help="Change what a served language model knows, without retraining it.",
+    epilog="Exit codes: 0 done, 1 failed, 2 misused. Every command takes --json.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"memedit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Change what a served language model knows, without retraining it."""
+
+
+app.command("serve")(serve.serve)
+app.command("add")(edits.add)
+app.command("import")(files.import_file)
+app.command("export")(files.export)
+app.command("list")(edits.list_edits)
+app.command("show")(edits.show)
+app.command("search")(edits.search)
+app.command("supersede")(edits.supersede)
+app.command("retract")(edits.retract)
+app.command("history")(edits.history)
+app.command("route")(ask.route)
+app.command("ask")(ask.ask)
+app.command("engine")(serve.engine)
+app.command("config")(maintain.config)
+app.command("verify")(maintain.verify)
+app.command("reindex")(maintain.reindex)
+app.command("demo")(demo.demo)

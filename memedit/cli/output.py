@@ -1,0 +1,94 @@
+"""What the commands print: JSON for programs, tables for people, one line for an error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from memedit.types import Edit, Status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on one line."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def complain(code: str, message: str, *, as_json: bool) -> None:
+    """Print an error as one line on stderr."""
+    line = " ".join(message.split())
+    if as_json:
+        typer.echo(json.dumps({"error": {"code": code, "message": line}}), err=True)
+    else:
+        typer.echo(f"memedit: {line}", err=True)
+
+
+def console() -> Console:
+    """Return a console on stdout; output that goes into a file or a pipe is never cut."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """Print a table; what the cells hold is text, never markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table)
+
+
+def print_edits(edits: Sequence[Edit], *, as_json: bool) -> None:
+    """Print edits: a JSON array, or a table."""
+    if as_json:
+        print_json([edit.model_dump(mode="json") for edit in edits])
+        return
+    print_table(
+        ("id", "namespace", "status", "statement"),
+        ([edit.ref, edit.namespace, edit.status.value, edit.statement] for edit in edits),
+    )
+
+
+def print_edit(edit: Edit, *, as_json: bool) -> None:
+    """Print one edit with everything that is known of it."""
+    if as_json:
+        print_json(edit.model_dump(mode="json"))
+        return
+    known = edit.model_dump(mode="json", exclude_none=True)
+    rows = [(name, _cell(value)) for name, value in known.items() if name != "request"]
+    rows += [(name, _cell(value)) for name, value in known["request"].items() if value]
+    print_table(("field", "value"), rows)
+
+
+def said(edit: Edit) -> str:
+    """Return one line about an edit that was just written."""
+    verb = {Status.LIVE: "live", Status.RETRACTED: "retracted", Status.SUPERSEDED: "superseded"}
+    return f"{edit.ref} {verb[edit.status]}: {edit.statement}"
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Progress]:
+    """Show a bar on stderr while long work runs; only where stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    on_stderr = Console(stderr=True)
+    with Progress(console=on_stderr, transient=True, disable=not sys.stderr.isatty()) as bar:
+        bar.add_task(what, total=total)
+        yield bar
+
+
+def _cell(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)

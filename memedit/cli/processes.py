@@ -1,0 +1,165 @@
+"""Servers as child processes: started, waited for until they are healthy, always ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Self
+
+from memedit.errors import MissingResourceError, UpstreamTimeout, UpstreamUnreachable
+
+GRACE_SECONDS = 10.0
+_PR_SET_PDEATHSIG = 1
+_LOG_TAIL = 15
+
+
+class Server:
+    """A server in a process group of its own; leaving the block ends the whole group.
+
+    Args:
+        name: what it is called in messages.
+        command: program and arguments.
+        health: URL that answers 200 when the server is ready.
+        log: file that gets its output; ``None`` lets the output through to stderr.
+        env: additions to the environment.
+
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        health: str,
+        *,
+        log: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.command = list(command)
+        self.health = health
+        self.log = log
+        self.env = dict(env or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._sink: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._sink = self.log.open("wb") if self.log else None
+        try:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._sink or sys.stderr.fileno(),
+                stderr=subprocess.STDOUT if self._sink else None,
+                env=os.environ | self.env,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        except OSError as error:
+            raise MissingResourceError(f"cannot start {self.name}: {error}") from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server and whatever it started: asked first, then forced."""
+        process, self._process = self._process, None
+        if process is not None:
+            _signal_group(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+            _signal_group(process.pid, signal.SIGKILL)
+            process.wait()
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
+
+    def wait_healthy(self, seconds: float) -> None:
+        """Return when the health URL answers 200.
+
+        Raises:
+            UpstreamUnreachable: the process ended before it was healthy; shows its last lines.
+            UpstreamTimeout: not healthy after ``seconds``.
+
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._process is not None and self._process.poll() is not None:
+                raise UpstreamUnreachable(
+                    f"{self.name} ended with exit code {self._process.returncode} before it was "
+                    f"ready{self._last_lines()}"
+                )
+            if _answers(self.health):
+                return
+            time.sleep(0.1)
+        raise UpstreamTimeout(
+            f"{self.name} did not answer {self.health} within {seconds:.0f} s{self._last_lines()}"
+        )
+
+    def _last_lines(self) -> str:
+        if self.log is None:
+            return "; its output stands above"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "; its last lines: " + " | ".join(lines[-_LOG_TAIL:])
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the blocks that end child processes."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _answers(url: str) -> bool:
+    import urllib.error
+    import urllib.request
+
+    # Not through a proxy of the environment: the server is on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2.0) as reply:
+            ready: bool = reply.status == 200
+            return ready
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end the child when the parent is killed outright (Linux)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

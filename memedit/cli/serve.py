@@ -1,0 +1,168 @@
+"""Commands that run servers: serve (the proxy, with the engine if asked for) and engine."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memedit.cli import options as opt
+from memedit.cli.output import print_json
+from memedit.errors import MissingResourceError, SettingsError
+
+if TYPE_CHECKING:
+    from memedit.config import Settings
+
+ENGINE_START_SECONDS = 300.0
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65_535, help="Port to listen on; 0 picks a free one.")
+]
+Model = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Checkpoint folder, for the embedded engine.")
+]
+ModelName = Annotated[
+    str | None, typer.Option("--served-model-name", help="Name of the model; else the folder's.")
+]
+
+
+def serve(
+    upstream: Annotated[
+        str | None, typer.Option(metavar="URL", help="The served model, e.g. a running vLLM.")
+    ] = None,
+    model: Model = None,
+    served_model_name: ModelName = None,
+    host: Host = None,
+    port: Port = None,
+    on_memory_failure: Annotated[
+        str | None, typer.Option(help="open: pass untouched and say so; closed: answer 503.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    memory: opt.MemoryUrl = None,
+    config: opt.ConfigFile = None,
+    json: opt.Json = False,
+) -> None:
+    """Run the proxy in front of a served model; with --model run the embedded engine as well.
+
+    Example: memedit serve --upstream http://127.0.0.1:8000 --memory sqlite:///memedit.db
+    """
+    from memedit.cli.processes import ended_by_signals, free_port
+    from memedit.config import Settings
+    from memedit.serving import create_app, run
+    from memedit.wiring import open_memory, open_router
+
+    if upstream is not None and model is not None:
+        raise typer.BadParameter("give --upstream or --model, not both.", param_hint="--model")
+    flags: dict[str, dict[str, Any]] = {
+        "memory": {"url": memory},
+        "serve": {
+            "upstream": upstream,
+            "host": host,
+            "port": port,
+            "on_memory_failure": on_memory_failure,
+            "log_level": log_level,
+        },
+        "engine": {"model": model, "served_model_name": served_model_name},
+    }
+    settings = Settings.read(config, flags)
+    with ended_by_signals(), ExitStack() as stack:
+        served = settings.serve
+        if served.port == 0:
+            served = served.model_copy(update={"port": free_port(served.host)})
+        if model is not None:
+            served = served.model_copy(update={"upstream": _start_engine(stack, settings)})
+        opened = stack.enter_context(open_memory(settings=settings))
+        proxy = create_app(served, open_router(opened, settings), opened)
+        ready = {
+            "url": f"http://{served.host}:{served.port}",
+            "upstream": served.upstream,
+            "edits": sum(opened.namespaces().values()),
+        }
+        if json:
+            print_json(ready)
+        else:
+            typer.echo(
+                f"memedit: {ready['url']} in front of {ready['upstream']}, "
+                f"{ready['edits']} live edits",
+                err=True,
+            )
+        run(proxy, served)
+
+
+def _start_engine(stack: ExitStack, settings: Settings) -> str:
+    """Start the embedded engine as a child process; return its URL once it is healthy."""
+    from memedit.cli.processes import Server, free_port
+
+    model = settings.engine.model
+    if model is None or not model.is_dir():
+        raise MissingResourceError(f"no checkpoint folder at {model}; --model names one")
+    host = settings.engine.host
+    port = settings.engine.port or free_port(host)
+    url = f"http://{host}:{port}"
+    engine = Server("the engine", engine_command(settings, port), f"{url}/health")
+    stack.enter_context(engine)
+    engine.wait_healthy(ENGINE_START_SECONDS)
+    return url
+
+
+def engine_command(settings: Settings, port: int) -> list[str]:
+    """Return the command line that runs the engine of these settings."""
+    chosen = settings.engine
+    command = [sys.executable, "-m", "memedit.cli", "engine", "--model", str(chosen.model)]
+    command += ["--host", chosen.host, "--port", str(port)]
+    command += ["--dtype", chosen.dtype, "--device", chosen.device]
+    if chosen.served_model_name is not None:
+        command += ["--served-model-name", chosen.served_model_name]
+    return command
+
+
+def engine(
+    model: Model = None,
+    served_model_name: ModelName = None,
+    host: Host = None,
+    port: Port = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
+    config: opt.ConfigFile = None,
+    json: opt.Json = False,
+) -> None:
+    """Run the embedded engine alone: a small OpenAI-compatible server over transformers.
+
+    Example: memedit engine --model ./checkpoint --port 8000
+    """
+    import uvicorn
+
+    from memedit.cli.processes import free_port
+    from memedit.config import Settings
+
+    flags: dict[str, dict[str, Any]] = {
+        "engine": {
+            "model": model,
+            "served_model_name": served_model_name,
+            "host": host,
+            "port": port,
+            "dtype": dtype,
+            "device": device,
+        }
+    }
+    chosen = Settings.read(config, flags).engine
+    if chosen.model is None:
+        raise SettingsError("the engine needs a checkpoint folder: --model DIR, or engine.model")
+    if not chosen.model.is_dir():
+        raise MissingResourceError(f"no checkpoint folder at {chosen.model}; --model names one")
+    try:
+        from memedit.engine import create_engine_app
+    except ModuleNotFoundError as error:
+        raise MissingResourceError(
+            f"the embedded engine needs {error.name}: pip install 'memedit[models]'"
+        ) from error
+    listen = chosen.port or free_port(chosen.host)
+    name = chosen.served_model_name or chosen.model.resolve().name
+    app = create_engine_app(chosen.model, name, chosen.dtype, chosen.device)
+    if json:
+        print_json({"url": f"http://{chosen.host}:{listen}", "model": name})
+    uvicorn.run(app, host=chosen.host, port=listen, log_level="warning")

@@ -1,0 +1,184 @@
+"""Where the data commands work: on a memory directly, or on a running proxy; the same verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from memedit.types import Edit, EditRequest, Status
+
+if TYPE_CHECKING:
+    from memedit.client.replies import RouteReport, SearchHit
+    from memedit.config import Settings
+    from memedit.memory import EditMemory
+
+PAGE = 500
+
+
+class Store(Protocol):
+    """What the commands ask for; ``memedit.Client`` is one, ``LocalStore`` the other."""
+
+    def add(
+        self,
+        requests: Sequence[EditRequest],
+        *,
+        namespace: str | None = None,
+        author: str | None = None,
+        valid_from: datetime | None = None,
+        valid_to: datetime | None = None,
+    ) -> Sequence[Edit]:
+        """Store edits in one transaction."""
+
+    def get(self, edit_id: str, *, version: int | None = None) -> Edit:
+        """Return one edit."""
+
+    def list(
+        self, *, namespace: str | None = None, status: Status | None = Status.LIVE
+    ) -> Iterator[Edit]:
+        """Walk through all edits."""
+
+    def search(
+        self, text: str, *, namespaces: Sequence[str] | None = None, k: int = 5
+    ) -> Sequence[SearchHit]:
+        """Return the nearest edits."""
+
+    def supersede(
+        self,
+        edit_id: str,
+        request: EditRequest,
+        *,
+        author: str | None = None,
+        valid_from: datetime | None = None,
+        valid_to: datetime | None = None,
+    ) -> Edit:
+        """Write a new version."""
+
+    def retract(self, edit_id: str, *, author: str | None = None) -> Edit:
+        """Take an edit back."""
+
+    def history(self, edit_id: str) -> Sequence[Edit]:
+        """Return all versions."""
+
+    def route(
+        self,
+        prompts: Sequence[str | Sequence[Mapping[str, Any]]],
+        *,
+        namespaces: Sequence[str] | None = None,
+        threshold: float | None = None,
+    ) -> Sequence[RouteReport]:
+        """Say what would be done with each prompt."""
+
+
+class LocalStore:
+    """An edit memory in this process, under the verbs of the client."""
+
+    def __init__(self, memory: EditMemory, settings: Settings) -> None:
+        self.memory = memory
+        self.settings = settings
+
+    def add(
+        self,
+        requests: Sequence[EditRequest],
+        *,
+        namespace: str | None = None,
+        author: str | None = None,
+        valid_from: datetime | None = None,
+        valid_to: datetime | None = None,
+    ) -> Sequence[Edit]:
+        """Store edits in one transaction."""
+        return self.memory.add(
+            requests,
+            namespace=namespace or self.settings.memory.namespace,
+            author=author,
+            valid_from=valid_from,
+            valid_to=valid_to,
+        )
+
+    def get(self, edit_id: str, *, version: int | None = None) -> Edit:
+        """Return one edit."""
+        return self.memory.get(edit_id, version=version)
+
+    def list(
+        self, *, namespace: str | None = None, status: Status | None = Status.LIVE
+    ) -> Iterator[Edit]:
+        """Walk through all edits."""
+        after = None
+        while True:
+            page = self.memory.list(namespace=namespace, status=status, limit=PAGE, after=after)
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = page[-1].id
+
+    def search(
+        self, text: str, *, namespaces: Sequence[str] | None = None, k: int = 5
+    ) -> Sequence[SearchHit]:
+        """Return the nearest edits."""
+        from memedit.client.replies import SearchHit
+
+        found = self.memory.search(text, namespaces=self._spaces(namespaces), k=k)
+        return [
+            SearchHit(edit=hit.edit, similarity=hit.similarity, matched=hit.matched)
+            for hit in found
+        ]
+
+    def supersede(
+        self,
+        edit_id: str,
+        request: EditRequest,
+        *,
+        author: str | None = None,
+        valid_from: datetime | None = None,
+        valid_to: datetime | None = None,
+    ) -> Edit:
+        """Write a new version."""
+        return self.memory.supersede(
+            edit_id, request, author=author, valid_from=valid_from, valid_to=valid_to
+        )
+
+    def retract(self, edit_id: str, *, author: str | None = None) -> Edit:
+        """Take an edit back."""
+        return self.memory.retract(edit_id, author=author)
+
+    def history(self, edit_id: str) -> Sequence[Edit]:
+        """Return all versions."""
+        return self.memory.history(edit_id)
+
+    def route(
+        self,
+        prompts: Sequence[str | Sequence[Mapping[str, Any]]],
+        *,
+        namespaces: Sequence[str] | None = None,
+        threshold: float | None = None,
+    ) -> Sequence[RouteReport]:
+        """Say what would be done with each prompt."""
+        raise NotImplementedError
+
+    def _spaces(self, namespaces: Sequence[str] | None) -> tuple[str, ...]:
+        return tuple(namespaces or (self.settings.memory.namespace,))
+
+
+@contextmanager
+def open_store(
+    memory: str | None, url: str | None, key: str | None, config: Path | None
+) -> Iterator[Store]:
+    """Open the proxy at ``url``, or else the memory of the flags and settings."""
+    import typer
+
+    if url is not None:
+        if memory is not None:
+            raise typer.BadParameter("give --url or --memory, not both.", param_hint="--url")
+        from memedit.client import Client
+
+        with Client(url, api_key=key) as client:
+            yield client
+        return
+    from memedit.config import Settings
+    from memedit.wiring import open_memory
+
+    settings = Settings.read(config, {"memory": {"url": memory}})
+    with open_memory(settings) as opened:
+        yield LocalStore(opened, settings)

@@ -1,0 +1,96 @@
+"""The client's request plan without the network: what both transports share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx2
+
+from memedit.errors import MemeditError, UpstreamTimeout, UpstreamUnreachable
+from memedit.routing import (
+    NeedUpstream,
+    Plan,
+    Prepared,
+    RequestOptions,
+    Router,
+    WireFormat,
+    prepare,
+)
+
+_OURS = "x-memedit-"
+_OF_THE_BODY = frozenset({"content-length", "transfer-encoding", "content-type", "accept-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """The part of a transport that touches no network: from a request to what is sent instead."""
+
+    router: Router
+    namespace: str
+    on_memory_failure: Literal["open", "closed"]
+
+    def plan(self, wire: WireFormat, request: httpx2.Request) -> Plan:
+        """Start the plan of a request whose body has been read.
+
+        Raises:
+            InvalidInputError: an ``x-memedit-*`` request header cannot be understood.
+
+        """
+        options = RequestOptions.from_headers(request.headers, namespaces=(self.namespace,))
+        return prepare(
+            self.router,
+            wire,
+            request.content,
+            options,
+            on_memory_failure=self.on_memory_failure,
+        )
+
+
+def forwarded(request: httpx2.Request, prepared: Prepared) -> httpx2.Request:
+    """Return the request as it goes to the upstream; an untouched body is the very same bytes."""
+    headers = [(name, value) for name, value in request.headers.multi_items() if not _ours(name)]
+    if prepared.touched:
+        headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        headers = [(name, value) for name, value in headers if name.lower() != "transfer-encoding"]
+    return httpx2.Request(
+        request.method,
+        request.url,
+        headers=headers,
+        content=prepared.body,
+        extensions=request.extensions,
+    )
+
+
+def side_request(request: httpx2.Request, wire: WireFormat, step: NeedUpstream) -> httpx2.Request:
+    """Return the request for what a plan wants from the upstream, under the caller's own key."""
+    base = request.url.path.removesuffix(wire.path)
+    headers = [
+        (name, value)
+        for name, value in request.headers.multi_items()
+        if name.lower() not in _OF_THE_BODY and not _ours(name)
+    ]
+    return httpx2.Request(
+        step.method,
+        request.url.copy_with(path=base + step.path, query=None),
+        headers=[*headers, ("content-type", "application/json")],
+        content=step.body,
+        extensions=request.extensions,
+    )
+
+
+def refusal(wire: WireFormat, error: MemeditError) -> httpx2.Response:
+    """Return an error of our own as the model's API would have answered it."""
+    content = wire.error(error.status, error.code, str(error))
+    return httpx2.Response(
+        error.status, headers={"content-type": "application/json"}, content=content
+    )
+
+
+def _ours(name: str) -> bool:
+    return name.lower().startswith(_OURS)
+
+
+def lost(error: httpx2.TransportError) -> MemeditError:
+    kind = UpstreamTimeout if isinstance(error, httpx2.TimeoutException) else UpstreamUnreachable
+    return kind(f"the upstream did not answer: {type(error).__name__}: {error}")

@@ -1,0 +1,63 @@
+"""The composition root: settings in, concrete parts out.
+
+The command line and the client's transport both need a memory and a router; they get them here,
+and here only is it decided which class stands behind which setting.  Every room is imported when
+it is asked for, and none of them loads a language model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memedit.types import Surface
+
+if TYPE_CHECKING:
+    from memedit.config import Settings
+    from memedit.memory import EditMemory
+    from memedit.routing import Router
+
+
+def open_memory(url: str | None = None, settings: Settings | None = None) -> EditMemory:
+    """Open the edit memory with its encoder; a context manager.
+
+    Args:
+        url: SQLAlchemy URL, for example ``sqlite:///edits.db``; ``None`` is that of the settings.
+        settings: ``None`` reads flags, environment and file as the command line does.
+
+    Raises:
+        MemoryFailure: it cannot be opened, or was written with another encoder.
+
+    """
+    from memedit.memory import EditMemory
+    from memedit.scope.encoder import open_encoder
+
+    chosen = settings if settings is not None else read_settings()
+    encoder = open_encoder(chosen.encoder)
+    return EditMemory.open(url or chosen.memory.url, encoder, index=chosen.memory.index)
+
+
+def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:
+    """Put the router together: the scope classifier and the in-context method of each surface."""
+    from memedit.incontext.catalog import METHODS
+    from memedit.routing import Router
+    from memedit.scope.catalog import open_classifier
+
+    chosen = settings if settings is not None else read_settings()
+    names = {
+        Surface.CHAT: chosen.incontext.chat,
+        Surface.COMPLETION: chosen.incontext.completion,
+    }
+    return Router(
+        memory,
+        open_classifier(chosen.scope, memory.encoder),
+        {surface: (name, METHODS.get(name)()) for surface, name in names.items()},
+        candidates=chosen.scope.candidates,
+        max_edits=chosen.scope.max_edits,
+    )
+
+
+def read_settings() -> Settings:
+    """Read the settings as the command line does without flags."""
+    from memedit.config import Settings
+
+    return Settings.read()
