@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,14 @@ class ScopeClassifier(ABC):
 
     threshold: float
     """An edit concerns a prompt when ``ScopeDecision.probability`` is at least this."""
+
+    note: str | None = None
+    """What whoever reads the decisions should know, such as that the encoder is another one."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, encoder: Encoder, *, threshold: float | None = None) -> Self:
+        """Make one for the encoder in use; ``threshold`` ``None`` takes the calibrated one."""
 
     @abstractmethod
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:

@@ -1,0 +1,111 @@
+"""Which texts to search for a query: what it asks, and what it leans on.  Pure."""
+
+from __future__ import annotations
+
+import re
+
+from memedit.types import QueryText
+
+WINDOW = 600
+"""Characters of one window: about 150 tokens, well within what an encoder reads of a text."""
+
+SHORT = 4
+"""A turn of at most so many words may lean on the turn before it without any pronoun."""
+
+_OPENERS = re.compile(
+    r"(?:and|or|but|so|then|also|ok|okay|well|what about|how about|what of|same for|why|since when"
+    r"|what else|who else|where else|anything else|more)\b",
+    re.IGNORECASE,
+)
+_PRONOUNS = re.compile(
+    r"\b(?:it|its|it's|itself|he|him|his|she|her|hers|they|them|their|theirs|this one|that one"
+    r"|these|those|there|the same|the former|the latter|the other|the first one|the second one)\b",
+    re.IGNORECASE,
+)
+_DEMONSTRATIVE = re.compile(
+    r"\b(?:this|that)\s+(?:country|city|place|person|man|woman|company|band|team|book|film|movie"
+    r"|song|album|one|state|language|river|event|war|year|game|building|species|product)\b",
+    re.IGNORECASE,
+)
+_DUMMY_IT = re.compile(
+    r"\b(?:is it (?:true|possible|safe|ok|okay|correct|right)|it is (?:said|true|possible)"
+    r"|what time is it|is there|are there|there (?:is|are|was|were))\b",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w'-]*|\d{3,}|[\"“«]")  # noqa: RUF001
+_BORDER = re.compile(r"(?<=[.!?。！？])\s+|\n+")  # noqa: RUF001
+
+
+def search_texts(query: QueryText) -> tuple[str, ...]:
+    """Return the texts to encode for one query; the best of them decides.
+
+    - the text itself, when it fits into one window;
+    - of a long one its head and its tail, cut at sentence borders: what is asked stands before or
+      after what was pasted, and an encoder that cuts the end would never see the latter;
+    - if it leans on earlier turns, also the last of those joined with it.
+
+    Returns:
+        At least one text, none twice, each at most ``WINDOW`` characters.
+
+    """
+    text = query.text.strip()
+    texts = [text] if len(text) <= WINDOW else [head(text), tail(text), *last_sentence(text)]
+    if leans(query):
+        earlier = query.context[-1].strip()
+        texts.append(f"{tail(earlier, WINDOW - 1 - len(text))} {text}".strip())
+    return tuple(dict.fromkeys(texts))
+
+
+def leans(query: QueryText) -> bool:
+    """Tell whether the text can only be understood with the turns before it.
+
+    A word that points back ("its", "that country"), a beginning that continues ("and in 2010?"),
+    or an ellipsis of a few words; a text that names something itself does not lean on a pronoun
+    that follows the name ("Where did Ada Lovelace live when she was young?").
+    """
+    text = query.text.strip()
+    if not text or not query.context or len(text) > WINDOW // 2:
+        return False
+    if _OPENERS.match(text):
+        return True
+    bare = _DUMMY_IT.sub(" ", text)
+    back = _PRONOUNS.search(bare) or _DEMONSTRATIVE.search(bare)
+    if back is not None:
+        return _NAME.search(bare, 0, back.start()) is None
+    return len(text.split()) <= SHORT and _NAME.search(text) is None
+
+
+def head(text: str, size: int = WINDOW) -> str:
+    """Return the beginning of a text, at most ``size`` characters, whole sentences if it can."""
+    if len(text) <= size:
+        return text
+    ends = [found.start() for found in _BORDER.finditer(text, 0, size + 1)]
+    cut = next((end for end in reversed(ends) if 0 < end <= size), 0)
+    if not cut:
+        space = text.rfind(" ", 0, size + 1)
+        cut = space if space > 0 else size
+    return text[:cut].rstrip()
+
+
+def tail(text: str, size: int = WINDOW) -> str:
+    """Return the end of a text, at most ``size`` characters, whole sentences if it can."""
+    if size <= 0:
+        return ""
+    if len(text) <= size:
+        return text
+    start = len(text) - size
+    found = _BORDER.search(text, max(0, start - 1))
+    if found is not None and start <= found.end() < len(text):
+        return text[found.end() :]
+    space = text.find(" ", start)
+    return text[space + 1 :] if 0 <= space < len(text) - 1 else text[start:]
+
+
+def last_sentence(text: str) -> tuple[str, ...]:
+    """Return the last sentence of a long text by itself: most often it is the question."""
+    start = 0
+    for found in _BORDER.finditer(text, max(0, len(text) - WINDOW)):
+        if found.end() < len(text):
+            start = found.end()
+    sentence = text[start:].strip()
+    return (sentence,) if start and 0 < len(sentence) <= WINDOW else ()
