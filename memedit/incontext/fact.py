@@ -57,7 +57,8 @@ def sentence(edit: Edit) -> str:
     else:
         text = edit.statement
     text = " ".join(text.split())
-    return text if text.endswith((".", "!", "?", '."', '!"', '?"')) else f"{text}."
+    closed = text.rstrip("\"')\u201d\u2019").endswith((".", "!", "?", "\u3002", "\uff01", "\uff1f"))
+    return text if closed else f"{text}."
 
 
 def sentences(edits: Iterable[Edit]) -> tuple[str, ...]:

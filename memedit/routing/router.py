@@ -14,14 +14,8 @@ from memedit.incontext.base import InContextMethod, Insertion
 from memedit.routing.route import Reason, Route, RouteQuery
 from memedit.routing.selection import merged, selected
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
+from memedit.scope.query import search_texts
 from memedit.types import Action, Candidate, ScopeDecision, Surface
-
-try:
-    from memedit.scope.query import search_texts
-except ImportError:
-
-    def search_texts(query):
-        return (query.text,)
 
 
 class SearchableMemory(Protocol):
@@ -62,7 +56,6 @@ class Router:
         *,
         candidates: int = 5,
         max_edits: int = 4,
-        threshold: float | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
         """Wire a router.
@@ -73,7 +66,6 @@ class Router:
             methods: registry name and in-context method of each surface.
             candidates: edits judged per prompt.
             max_edits: edits applied to one prompt at most.
-            threshold: replaces the classifier's own for requests that name none.
             now: the moment for which edits must be valid, aware.
 
         """
@@ -82,7 +74,6 @@ class Router:
         self._methods = dict(methods)
         self._candidates = candidates
         self._max_edits = max_edits
-        self._threshold = threshold
         self._now = now
 
     def decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
@@ -167,7 +158,7 @@ class Router:
     def _route(self, query: RouteQuery, decisions: Sequence[ScopeDecision]) -> Route:
         if not decisions:
             return Route(Action.PASS, Reason.GATED, query.namespaces)
-        threshold = query.threshold if query.threshold is not None else self._threshold
+        threshold = query.threshold
         if threshold is None:
             threshold = self._classifier.threshold
         considered, applied = selected(decisions, threshold, self._max_edits, query.namespaces)

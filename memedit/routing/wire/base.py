@@ -98,7 +98,7 @@ def _dump(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
 
 
-def text_parts(content: object, types: frozenset[str]) -> Iterator[tuple[Path, str]]:
+def text_parts(content: object, types: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     """Yield the texts in a turn's content with their paths below it; blank ones are left out.
 
     Args:
@@ -120,7 +120,7 @@ def text_parts(content: object, types: frozenset[str]) -> Iterator[tuple[Path, s
                     yield (number, "text"), text
 
 
-def last_user_turn(turns: object, under: Path, types: frozenset[str]) -> tuple[Prompt, ...]:
+def last_user_turn(turns: object, under: Path, types: tuple[str, ...]) -> tuple[Prompt, ...]:
     """Read a conversation: the last user turn that says something is the query.
 
     Tool results, images and whatever the assistant said after it do not move the query: in a tool

@@ -8,7 +8,7 @@ from typing import Any
 from memedit.routing.wire.base import Prompt, WireFormat, last_user_turn
 from memedit.types import Surface
 
-_TEXT = frozenset({"text", "input_text"})
+_TEXT = ("text", "input_text")
 
 
 class ChatCompletions(WireFormat):

@@ -8,7 +8,7 @@ from typing import Any
 from memedit.routing.wire.base import Prompt, WireFormat, last_user_turn
 from memedit.types import Surface
 
-_TEXT = frozenset({"text"})
+_TEXT = ("text",)
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",

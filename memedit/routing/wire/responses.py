@@ -16,7 +16,7 @@ from memedit.routing.wire.base import (
 )
 from memedit.types import QueryText, Surface
 
-_TEXT = frozenset({"input_text", "text"})
+_TEXT = ("input_text", "text")
 
 
 class Responses(WireFormat):
