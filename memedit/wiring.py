@@ -49,7 +49,7 @@ def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:
     }
     return Router(
         memory,
-        open_classifier(chosen.scope, memory.encoder),
+        open_classifier(chosen.scope.classifier, memory.encoder, threshold=chosen.scope.threshold),
         {surface: (name, METHODS.get(name)()) for surface, name in names.items()},
         candidates=chosen.scope.candidates,
         max_edits=chosen.scope.max_edits,

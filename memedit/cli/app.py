@@ -42,7 +42,8 @@ class OneLineErrors(TyperGroup):
                 **extra,
             )
         except typer.TyperException as error:
-            message = getattr(error, "format_message", lambda: str(error))()
+            render = getattr(error, "format_message", None)
+            message = render() if render is not None else str(error)
             asked = getattr(getattr(error, "ctx", None), "command_path", "memedit")
             complain("usage", f"{message} See '{asked} --help'.", as_json=as_json)
             sys.exit(USAGE)

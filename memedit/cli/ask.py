@@ -9,7 +9,7 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, print_table
-from memedit.cli.store import open_store
+from memedit.cli.store import Store, open_store
 from memedit.errors import InvalidInputError
 from memedit.types import ScopeLabel
 
@@ -54,7 +54,7 @@ def route(
     with open_store(memory, url, key, config) as store:
         for start in range(0, len(asked), BATCH):
             batch = asked[start : start + BATCH]
-            reports = store.route(batch, namespaces=namespace, threshold=threshold)
+            reports = _reports(store, batch, namespace, threshold)
             for prompt, report in zip(batch, reports, strict=True):
                 line = summary(prompt, report)
                 if json:
@@ -63,6 +63,20 @@ def route(
                     rows.append(_row(line))
     if not json:
         print_table(("action", "scope", "p", "edits", "reason", "prompt"), rows)
+
+
+def _reports(
+    store: Store, prompts: list[Prompt], namespaces: list[str] | None, threshold: float | None
+) -> list[RouteReport]:
+    """Route plain prompts together, conversations one by one; the order stays."""
+    plain = [prompt for prompt in prompts if isinstance(prompt, str)]
+    routed = iter(store.route(plain, namespaces=namespaces, threshold=threshold) if plain else ())
+    return [
+        next(routed)
+        if isinstance(prompt, str)
+        else store.route_conversation(prompt, namespaces=namespaces, threshold=threshold)
+        for prompt in prompts
+    ]
 
 
 def summary(prompt: Prompt, report: RouteReport) -> dict[str, Any]:
@@ -112,8 +126,7 @@ def _prompt_of(record: Any, where: str) -> Prompt:
     if isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns):
         return turns
     raise InvalidInputError(
-        f'{where}: expected {{"prompt": "text"}}, {{"messages": [{{"role": ..., "content": ...}}]}} '
-        "or a line of plain text"
+        f'{where}: expected {{"prompt": "text"}}, {{"messages": [turns]}} or a line of plain text'
     )
 
 

@@ -60,3 +60,23 @@ def import_file(
             ([item["record"], item["reason"]] for item in skipped[:SHOWN]),
             title=f"the first {SHOWN} of {len(skipped)}" if len(skipped) > SHOWN else "",
         )
+
+
+def export(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to write; left out, stdout.", dir_okay=False)
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Only this one; else all.")
+    ] = None,
+    memory: opt.MemoryUrl = None,
+    url: opt.ProxyUrl = None,
+    key: opt.Key = None,
+    config: opt.ConfigFile = None,
+    json: opt.Json = False,
+) -> None:
+    """Export the live edits as JSON Lines that import reads back exactly.
+
+    Example: memedit export edits.jsonl --namespace wiki
+    """
+    raise NotImplementedError

@@ -11,7 +11,7 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json
-from memedit.errors import MissingResourceError, SettingsError
+from memedit.errors import MissingResourceError
 
 if TYPE_CHECKING:
     from memedit.config import Settings
@@ -52,7 +52,8 @@ def serve(
     """
     from memedit.cli.processes import ended_by_signals, free_port
     from memedit.config import Settings
-    from memedit.serving import create_app, run
+    from memedit.serving.app import create_app
+    from memedit.serving.server import run
     from memedit.wiring import open_memory, open_router
 
     if upstream is not None and model is not None:
@@ -76,7 +77,8 @@ def serve(
         if model is not None:
             served = served.model_copy(update={"upstream": _start_engine(stack, settings)})
         opened = stack.enter_context(open_memory(settings=settings))
-        proxy = create_app(served, open_router(opened, settings), opened)
+        router = open_router(opened, settings)
+        proxy = create_app(served, router, opened, namespace=settings.memory.namespace)
         ready = {
             "url": f"http://{served.host}:{served.port}",
             "upstream": served.upstream,
@@ -134,10 +136,9 @@ def engine(
 
     Example: memedit engine --model ./checkpoint --port 8000
     """
-    import uvicorn
-
     from memedit.cli.processes import free_port
     from memedit.config import Settings
+    from memedit.engine import run_engine
 
     flags: dict[str, dict[str, Any]] = {
         "engine": {
@@ -150,19 +151,8 @@ def engine(
         }
     }
     chosen = Settings.read(config, flags).engine
-    if chosen.model is None:
-        raise SettingsError("the engine needs a checkpoint folder: --model DIR, or engine.model")
-    if not chosen.model.is_dir():
-        raise MissingResourceError(f"no checkpoint folder at {chosen.model}; --model names one")
-    try:
-        from memedit.engine import create_engine_app
-    except ModuleNotFoundError as error:
-        raise MissingResourceError(
-            f"the embedded engine needs {error.name}: pip install 'memedit[models]'"
-        ) from error
-    listen = chosen.port or free_port(chosen.host)
-    name = chosen.served_model_name or chosen.model.resolve().name
-    app = create_engine_app(chosen.model, name, chosen.dtype, chosen.device)
+    if chosen.port == 0:
+        chosen = chosen.model_copy(update={"port": free_port(chosen.host)})
     if json:
-        print_json({"url": f"http://{chosen.host}:{listen}", "model": name})
-    uvicorn.run(app, host=chosen.host, port=listen, log_level="warning")
+        print_json({"url": f"http://{chosen.host}:{chosen.port}", "model": str(chosen.model)})
+    run_engine(chosen)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from memedit.types import Edit, EditRequest, Status
+from memedit.errors import InvalidInputError
+from memedit.types import Edit, EditRequest, QueryText, Status, Surface
 
 if TYPE_CHECKING:
     from memedit.client.replies import RouteReport, SearchHit
     from memedit.config import Settings
     from memedit.memory import EditMemory
+    from memedit.routing import Router
 
 PAGE = 500
 
@@ -64,12 +67,21 @@ class Store(Protocol):
 
     def route(
         self,
-        prompts: Sequence[str | Sequence[Mapping[str, Any]]],
+        prompts: Sequence[str],
         *,
         namespaces: Sequence[str] | None = None,
         threshold: float | None = None,
     ) -> Sequence[RouteReport]:
         """Say what would be done with each prompt."""
+
+    def route_conversation(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        namespaces: Sequence[str] | None = None,
+        threshold: float | None = None,
+    ) -> RouteReport:
+        """Say what would be done with a conversation."""
 
 
 class LocalStore:
@@ -149,13 +161,51 @@ class LocalStore:
 
     def route(
         self,
-        prompts: Sequence[str | Sequence[Mapping[str, Any]]],
+        prompts: Sequence[str],
         *,
         namespaces: Sequence[str] | None = None,
         threshold: float | None = None,
     ) -> Sequence[RouteReport]:
         """Say what would be done with each prompt."""
-        raise NotImplementedError
+        return self._routed([QueryText(prompt) for prompt in prompts], namespaces, threshold)
+
+    def route_conversation(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        namespaces: Sequence[str] | None = None,
+        threshold: float | None = None,
+    ) -> RouteReport:
+        """Say what would be done with a conversation."""
+        from memedit.routing import wire_for
+        from memedit.routing.wire.base import NotRead, TextPrompt
+
+        chat = wire_for("POST", "/v1/chat/completions")
+        try:
+            prompts = chat.read({"messages": list(messages)}) if chat is not None else ()
+        except NotRead as outcome:
+            raise InvalidInputError(f"messages ask nothing in words ({outcome.note})") from None
+        queries = [prompt.query for prompt in prompts if isinstance(prompt, TextPrompt)]
+        return self._routed(queries, namespaces, threshold)[0]
+
+    def _routed(
+        self,
+        queries: Sequence[QueryText],
+        namespaces: Sequence[str] | None,
+        threshold: float | None,
+    ) -> Sequence[RouteReport]:
+        from memedit.client.replies import report
+        from memedit.routing import RouteQuery
+
+        spaces = self._spaces(namespaces)
+        asked = [RouteQuery(query, Surface.CHAT, spaces, threshold) for query in queries]
+        return [report(route) for route in self._router.decide(asked)]
+
+    @cached_property
+    def _router(self) -> Router:
+        from memedit.wiring import open_router
+
+        return open_router(self.memory, self.settings)
 
     def _spaces(self, namespaces: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(namespaces or (self.settings.memory.namespace,))
@@ -180,5 +230,5 @@ def open_store(
     from memedit.wiring import open_memory
 
     settings = Settings.read(config, {"memory": {"url": memory}})
-    with open_memory(settings) as opened:
+    with open_memory(settings=settings) as opened:
         yield LocalStore(opened, settings)

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from memedit.client.replies import RouteReport, SearchHit, failure
 from memedit.errors import UpstreamError
-from memedit.types import Edit, EditRequest, Status
+from memedit.types import Edit, EditRequest, Status, Surface
 
 T = TypeVar("T")
 PREFIX = "/memedit/v1"
@@ -27,6 +27,7 @@ _EDIT = TypeAdapter(Edit)
 _EDITS = TypeAdapter(tuple[Edit, ...])
 _HITS = TypeAdapter(tuple[SearchHit, ...])
 _ROUTES = TypeAdapter(tuple[RouteReport, ...])
+_COUNTS = TypeAdapter(dict[str, int])
 _OBJECT = TypeAdapter(dict[str, Any])
 
 
@@ -55,7 +56,7 @@ class Call(Generic[T]):
             raise failure(f"{self.method} {self.path}", status, content)
         try:
             return self.read(json.loads(content))
-        except (ValueError, ValidationError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise UpstreamError(
                 f"{self.method} {self.path} was answered with something that is no reply of the "
                 f"edit API ({type(error).__name__}); is the base URL that of a memedit proxy, "
@@ -102,8 +103,8 @@ def page(
     after: str | None = None,
 ) -> Call[list[Edit]]:
     """Return at most ``limit`` edits in the order of their ids, those behind ``after``."""
-    given = _given(namespace=namespace, limit=limit, after=after)
-    given["status"] = "all" if status is None else status.value
+    every = "true" if status is None else None
+    given = _given(namespace=namespace, status=status, any=every, limit=limit, after=after)
     params = tuple((name, str(value)) for name, value in given.items())
     return Call("GET", f"{PREFIX}/edits", lambda reply: _edits(reply["edits"]), params)
 
@@ -143,7 +144,7 @@ def supersede(
 ) -> Call[Edit]:
     """Replace an edit by a new version of it; the old one stays in the history."""
     body = {
-        "request": request.model_dump(mode="json", exclude_defaults=True),
+        "edit": request.model_dump(mode="json", exclude_defaults=True),
         **_given(author=author, valid_from=valid_from, valid_to=valid_to),
     }
     return Call("PUT", _edit_path(edit_id), _EDIT.validate_python, body=body)
@@ -161,26 +162,39 @@ def history(edit_id: str) -> Call[list[Edit]]:
 
 
 def route(
-    prompts: Sequence[str | Sequence[Mapping[str, Any]]],
+    prompts: Sequence[str],
     *,
     namespaces: Sequence[str] | None = None,
     threshold: float | None = None,
+    surface: Surface = Surface.CHAT,
 ) -> Call[list[RouteReport]]:
     """Say what would be done with each prompt, and why; nothing is sent to a model.
 
     Args:
-        prompts: texts, or conversations as lists of ``{"role": ..., "content": ...}``.
+        prompts: each is asked by itself.
         namespaces: which edits may fire; ``None`` is the server's own default.
         threshold: the probability from which an edit fires; ``None`` is the classifier's own.
+        surface: whether the prompts are chat turns or texts to be continued.
 
     """
-    body = {"prompts": list(prompts), **_given(namespaces=namespaces, threshold=threshold)}
-    return Call(
-        "POST",
-        f"{PREFIX}/route",
-        lambda reply: list(_ROUTES.validate_python(reply["routes"])),
-        body=body,
-    )
+    body = {
+        "prompts": list(prompts),
+        "surface": surface.value,
+        **_given(namespaces=namespaces, threshold=threshold),
+    }
+    return Call("POST", f"{PREFIX}/route", _routes, body=body)
+
+
+def route_conversation(
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    namespaces: Sequence[str] | None = None,
+    threshold: float | None = None,
+) -> Call[RouteReport]:
+    """Say what would be done with a conversation, ``{"role": ..., "content": ...}`` by turn."""
+    given = _given(namespaces=namespaces, threshold=threshold)
+    body = {"messages": list(messages), **given}
+    return Call("POST", f"{PREFIX}/route", lambda reply: _routes(reply)[0], body=body)
 
 
 def stats() -> Call[dict[str, Any]]:
@@ -190,11 +204,15 @@ def stats() -> Call[dict[str, Any]]:
 
 def namespaces() -> Call[dict[str, int]]:
     """Return the namespaces with the number of live edits in each."""
-    return Call("GET", f"{PREFIX}/namespaces", lambda reply: dict(reply["namespaces"]))
+    return Call("GET", f"{PREFIX}/namespaces", _COUNTS.validate_python)
 
 
 def _edits(raw: Any) -> list[Edit]:
     return list(_EDITS.validate_python(raw))
+
+
+def _routes(raw: Any) -> list[RouteReport]:
+    return list(_ROUTES.validate_python(raw["routes"]))
 
 
 def _edit_path(edit_id: str) -> str:

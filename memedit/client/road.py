@@ -92,5 +92,6 @@ def _ours(name: str) -> bool:
 
 
 def lost(error: httpx2.TransportError) -> MemeditError:
+    """Return the transport's error as memedit's own, for the plan that waits."""
     kind = UpstreamTimeout if isinstance(error, httpx2.TimeoutException) else UpstreamUnreachable
     return kind(f"the upstream did not answer: {type(error).__name__}: {error}")
