@@ -1,0 +1,280 @@
+"""The proxy as an ASGI app: what is asked for goes to the part that answers it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from memedit.config import ServeSettings
+from memedit.errors import MemeditError, UpstreamError
+from memedit.routing import Router, WireFormat, wire_for
+from memedit.serving.asgi import (
+    App,
+    BodyTooLarge,
+    ClientGone,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    header,
+    read_body,
+)
+from memedit.serving.auth import Guard, Unauthorized, refuse_exposure
+from memedit.serving.batcher import DecisionBatcher
+from memedit.serving.departure import UntilClientLeaves
+from memedit.serving.edit_api import create_edit_api
+from memedit.serving.exchange import CLIENT_GONE, Exchange
+from memedit.serving.health import Readiness
+from memedit.serving.logs import log_request
+from memedit.serving.metrics import Metrics
+from memedit.serving.model_api import ModelApi
+from memedit.serving.pages import Pages
+from memedit.serving.paths import GENERATING, OUR_PREFIX, READ, Paths
+from memedit.serving.upstream import Upstream, UpstreamCut, relay, request_headers
+from memedit.types import DEFAULT_NAMESPACE
+
+if TYPE_CHECKING:
+    from memedit.memory import EditMemory
+
+log = logging.getLogger(__name__)
+
+
+class NotSupported(MemeditError):
+    """A way of speaking that the proxy does not pass on."""
+
+    code = "not_supported"
+    status = 501
+
+
+def create_app(
+    settings: ServeSettings,
+    router: Router,
+    memory: EditMemory,
+    *,
+    namespace: str = DEFAULT_NAMESPACE,
+) -> App:
+    """Make the proxy's ASGI app; it opens its connections when its lifespan starts.
+
+    Args:
+        settings: the ``serve`` section.
+        router: takes the decisions.
+        memory: behind the edit API; the same that the router looks into.
+        namespace: of requests that name none.
+
+    Raises:
+        SettingsError: the settings would let strangers edit, or the upstream is no URL.
+
+    """
+    refuse_exposure(settings)
+    return Proxy(settings, router, memory, namespace)
+
+
+class Proxy:
+    """The app that ``create_app`` makes."""
+
+    def __init__(
+        self, settings: ServeSettings, router: Router, memory: EditMemory, namespace: str
+    ) -> None:
+        self._settings = settings
+        self._guard = Guard(settings)
+        self._paths = Paths(settings.forward)
+        self._upstream = Upstream(settings)
+        self._metrics = Metrics(memory.namespaces)
+        self._batcher = DecisionBatcher(
+            router.decide,
+            max_batch=settings.max_batch,
+            observe=self._metrics.batch_size.observe,
+        )
+        self._model_api = ModelApi(
+            settings,
+            router,
+            self._batcher,
+            self._upstream,
+            self._guard,
+            self._metrics,
+            namespace,
+        )
+        self._edit_api = create_edit_api(settings, self._guard, router, memory, namespace)
+        self._pages = Pages(
+            self._guard, self._metrics, self._upstream, Readiness(self._upstream, memory.namespaces)
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection event, as ASGI asks."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1003, "reason": _NO_WEBSOCKETS})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._upstream.open()
+                self._batcher.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self._batcher.close()
+                await self._upstream.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        wire = wire_for(scope["method"], path) if path in READ else None
+        exchange = Exchange(scope["method"], path, wire.name if wire else None)
+        request_id = header(scope["headers"], b"x-request-id")
+        if request_id is not None:
+            exchange.request_id = request_id[:128].decode("latin-1")
+        self._metrics.in_flight.inc()
+        try:
+            await self._answer(wire, exchange, scope, receive, send)
+        except ClientGone:
+            exchange.error = "client_gone"
+            exchange.status = exchange.status or CLIENT_GONE
+            self._metrics.clients_gone.inc()
+        except UpstreamCut as error:
+            # The head is out, so no error can be sent any more.  Returning without the end makes
+            # the server close the connection in mid-answer: the client sees that it broke off.
+            exchange.error = error.code
+            self._metrics.upstream_errors.labels(error.code).inc()
+            log.warning("%s", error)
+        except MemeditError as error:
+            await self._refuse(wire, exchange, error, scope, send)
+        except Exception as error:
+            log.exception("answering a request failed")
+            failure = MemeditError(f"memedit failed ({type(error).__name__}); its log says more")
+            await self._refuse(wire, exchange, failure, scope, send)
+        finally:
+            self._metrics.in_flight.dec()
+            self._count(exchange)
+            log_request(exchange.fields())
+
+    async def _answer(
+        self,
+        wire: WireFormat | None,
+        exchange: Exchange,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        # What there is most of comes first.  The raw path of a wire format is its plain one, so
+        # that it need not be judged.
+        if wire is not None and scope["raw_path"] == wire.path.encode():
+            await self._model_api.answer(wire, exchange, scope, receive, send)
+            return
+        path = exchange.path
+        if path.startswith(OUR_PREFIX):
+            exchange.started = True  # it answers its errors itself
+            await self._edit_api(scope, receive, self._noting(exchange, send))
+            return
+        if exchange.method in ("GET", "HEAD") and path in self._pages:
+            reply = await self._pages.reply(path, scope)
+            exchange.status, exchange.started = reply.status, True
+            exchange.bytes_out = len(reply.body)
+            await reply.send(send, head=exchange.method == "HEAD")
+            return
+        self._paths.check(scope["raw_path"])
+        upgrade = header(scope["headers"], b"upgrade")
+        if upgrade is not None and upgrade.lower() == b"websocket":
+            raise NotSupported(_NO_WEBSOCKETS)
+        if exchange.method in ("CONNECT", "TRACE"):
+            raise NotSupported(f"memedit does not forward {exchange.method}")
+        if wire is not None:  # a wire format, spelled with escapes
+            await self._model_api.answer(wire, exchange, scope, receive, send)
+            return
+        await self._forward(exchange, scope, receive, send)
+
+    async def _forward(
+        self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Pass a request on without reading it."""
+        given = scope["headers"]
+        if exchange.path not in _OPEN and exchange.method != "OPTIONS":
+            self._guard.check_inference(given)
+        if exchange.path in GENERATING:
+            exchange.route, exchange.reason = "pass", "not_read"
+            exchange.answer_headers = {"x-memedit-route": "pass", "x-memedit-reason": "not_read"}
+        body = await read_body(scope, receive, self._settings.max_body_bytes)
+        exchange.bytes_in = len(body)
+        headers = request_headers(given, self._guard.credentials(given))
+        async with (
+            UntilClientLeaves(receive),
+            self._upstream.request(
+                exchange.method, scope["raw_path"], scope["query_string"], headers, body
+            ) as response,
+        ):
+            exchange.status = response.status
+            exchange.started = True
+            exchange.bytes_out = await relay(response, send, exchange.answer_headers)
+
+    async def _refuse(
+        self,
+        wire: WireFormat | None,
+        exchange: Exchange,
+        error: MemeditError,
+        scope: Scope,
+        send: Send,
+    ) -> None:
+        """Answer with an error of our own, in the shape of the API that was asked."""
+        exchange.error = error.code
+        if isinstance(error, UpstreamError):
+            self._metrics.upstream_errors.labels(error.code).inc()
+        if exchange.started:
+            return  # too late for another answer: the server breaks this one off
+        exchange.status = error.status
+        extra = dict(exchange.answer_headers)
+        if wire is not None and not extra:
+            exchange.route, exchange.reason = "refuse", error.code
+            extra = {"x-memedit-route": "refuse", "x-memedit-reason": error.code}
+        if isinstance(error, Unauthorized):
+            extra["www-authenticate"] = "Bearer"
+        if isinstance(error, BodyTooLarge):
+            extra["connection"] = "close"  # rather than read the rest of it
+        shape = wire or _shape_for(exchange.path)
+        body = shape.error(error.status, error.code, str(error))
+        exchange.bytes_out = len(body)
+        exchange.started = True
+        headers = tuple((name.encode(), value.encode("latin-1")) for name, value in extra.items())
+        await Reply(error.status, body, headers=headers).send(send, head=exchange.method == "HEAD")
+
+    def _count(self, exchange: Exchange) -> None:
+        status = str(exchange.status)
+        if exchange.wire is not None:
+            self._metrics.requests.labels(
+                exchange.wire, exchange.route, exchange.reason, status
+            ).inc()
+        elif exchange.error and exchange.error != "client_gone":
+            self._metrics.refused.labels(exchange.error).inc()
+        else:
+            self._metrics.forwarded.labels(status).inc()
+
+    @staticmethod
+    def _noting(exchange: Exchange, send: Send) -> Send:
+        """Return ``send``, noting the status that goes through it."""
+
+        async def noting(message: dict[str, object]) -> None:
+            if message["type"] == "http.response.start":
+                exchange.started = True
+                exchange.status = int(str(message["status"]))
+            await send(message)
+
+        return noting  # type: ignore[return-value]
+
+
+_OPEN = frozenset({"/health", "/ping"})
+"""Forwarded without a key, for those who probe the upstream through the proxy."""
+_NO_WEBSOCKETS = "memedit does not forward WebSockets; connect to the upstream itself"
+
+
+def _shape_for(path: str) -> WireFormat:
+    """Return the wire format whose error shape belongs to a path that is not read."""
+    shape = wire_for(
+        "POST", "/v1/messages" if path.startswith("/v1/messages") else "/v1/chat/completions"
+    )
+    if shape is None:
+        raise RuntimeError("the wire formats of chat and messages are gone")
+    return shape

@@ -1,0 +1,63 @@
+"""What is known about one request while it is answered: for its headers, its log line, metrics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from memedit.routing.steps import Prepared
+
+CLIENT_GONE = 499
+"""What the log says where the client left before there was a status."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer, filled in on the way."""
+
+    method: str
+    path: str
+    wire: str | None = None
+    route: str = ""
+    """Of a batch whose prompts differ: ``mixed``."""
+    reason: str = ""
+    edits: str = ""
+    status: int = 0
+    started: bool = False
+    """Whether the answer's head is out, so that no other can follow."""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    decision_seconds: float | None = None
+    error: str = ""
+    request_id: str = ""
+    answer_headers: dict[str, str] = field(default_factory=dict)
+    """The ``x-memedit-*`` headers that an error of our own carries too."""
+    begun: float = field(default_factory=time.perf_counter)
+
+    def take(self, prepared: Prepared) -> None:
+        """Note what was decided."""
+        self.answer_headers = dict(prepared.headers)
+        self.route = _one(prepared.headers.get("x-memedit-route", ""))
+        self.reason = _one(prepared.headers.get("x-memedit-reason", ""))
+        self.edits = prepared.headers.get("x-memedit-edits", "")
+
+    def fields(self) -> dict[str, object]:
+        """Return the log line's fields; nothing of what was asked or answered is among them."""
+        fields: dict[str, object] = {
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "ms": round((time.perf_counter() - self.begun) * 1_000, 2),
+        }
+        if self.decision_seconds is not None:
+            fields["decision_ms"] = round(self.decision_seconds * 1_000, 2)
+        for name in ("wire", "route", "reason", "edits", "error", "request_id"):
+            if value := getattr(self, name):
+                fields[name] = value
+        fields["bytes_in"] = self.bytes_in
+        fields["bytes_out"] = self.bytes_out
+        return fields
+
+
+def _one(value: str) -> str:
+    return "mixed" if "," in value else value

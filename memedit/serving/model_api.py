@@ -1,0 +1,168 @@
+"""The model API: read, have it routed, forward, pass the answer on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from multidict import CIMultiDict
+from opentelemetry import trace
+
+from memedit.config import ServeSettings
+from memedit.errors import MemoryFailure
+from memedit.routing import (
+    NeedUpstream,
+    Plan,
+    Prepared,
+    RequestOptions,
+    Route,
+    RouteQuery,
+    UpstreamReply,
+    WireFormat,
+    prepare,
+    run_async,
+    run_sync,
+)
+from memedit.routing.plan import Composer
+from memedit.serving.asgi import Receive, Scope, Send, read_body
+from memedit.serving.auth import Guard
+from memedit.serving.batcher import DecisionBatcher
+from memedit.serving.departure import UntilClientLeaves
+from memedit.serving.exchange import Exchange
+from memedit.serving.metrics import Metrics
+from memedit.serving.upstream import Upstream, drained, relay, request_headers
+
+LONG_BODY = 2**18
+"""Bodies beyond this are parsed in a thread: a millisecond and more that others need not wait."""
+LONGEST_ANSWER = 2**24
+"""Of ``/tokenize`` and ``/detokenize``, in bytes."""
+
+
+class ModelApi:
+    """Answers requests of the wire formats that memedit reads.
+
+    Args:
+        namespace: the namespace of requests that name none.
+
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        router: Composer,
+        batcher: DecisionBatcher,
+        upstream: Upstream,
+        guard: Guard,
+        metrics: Metrics,
+        namespace: str,
+    ) -> None:
+        self._settings = settings
+        self._router = router
+        self._batcher = batcher
+        self._upstream = upstream
+        self._guard = guard
+        self._metrics = metrics
+        self._namespaces = (namespace,)
+        self._tracer = trace.get_tracer("memedit")
+
+    async def answer(
+        self, wire: WireFormat, exchange: Exchange, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer one request; every error goes up, ``exchange`` tells how far it came."""
+        given = scope["headers"]
+        self._guard.check_inference(given)
+        options = RequestOptions.from_headers(given, namespaces=self._namespaces)
+        body = await read_body(scope, receive, self._settings.max_body_bytes)
+        exchange.bytes_in = len(body)
+        headers = request_headers(given, self._guard.credentials(given))
+        with self._tracer.start_as_current_span(
+            "memedit.request", attributes={"memedit.wire": wire.name}
+        ) as span:
+            async with UntilClientLeaves(receive):
+                prepared = await self._prepare(wire, exchange, body, options, headers)
+                span.set_attributes(
+                    {"memedit.route": exchange.route, "memedit.reason": exchange.reason}
+                )
+                async with self._upstream.request(
+                    "POST", scope["raw_path"], scope["query_string"], headers, prepared.body
+                ) as response:
+                    exchange.status = response.status
+                    exchange.started = True
+                    exchange.bytes_out = await relay(response, send, prepared.headers)
+
+    async def _prepare(
+        self,
+        wire: WireFormat,
+        exchange: Exchange,
+        body: bytes,
+        options: RequestOptions,
+        headers: CIMultiDict[str],
+    ) -> Prepared:
+        begun = time.perf_counter()
+        plan = prepare(
+            self._router,
+            wire,
+            body,
+            options,
+            on_memory_failure=self._settings.on_memory_failure,
+        )
+        try:
+            prepared = await self._drive(plan, headers, in_thread=len(body) > LONG_BODY)
+        except MemoryFailure:
+            self._metrics.memory_failures.inc()
+            raise
+        exchange.decision_seconds = time.perf_counter() - begun
+        self._metrics.decision_seconds.observe(exchange.decision_seconds)
+        exchange.take(prepared)
+        if exchange.reason == "memory_failed":
+            self._metrics.memory_failures.inc()
+        if prepared.touched:
+            self._metrics.edits_applied.inc(sum(len(route.applied) for route in prepared.routes))
+        return prepared
+
+    async def _drive(self, plan: Plan, headers: CIMultiDict[str], *, in_thread: bool) -> Prepared:
+        """Give a plan what it asks for until it is done."""
+
+        async def ask(need: NeedUpstream) -> UpstreamReply:
+            return await self._ask(need, headers)
+
+        if not in_thread:
+            return await run_async(plan, self._batcher.routes, ask)
+        bridge = _Bridge(asyncio.get_running_loop(), self._batcher.routes, ask)
+        return await asyncio.to_thread(run_sync, plan, bridge, bridge.ask)
+
+    async def _ask(self, need: NeedUpstream, headers: CIMultiDict[str]) -> UpstreamReply:
+        """Ask the upstream something on a plan's behalf, with the client's own headers."""
+        own = headers.copy()
+        # These speak of the client's body and answer, not of ours.
+        for name in ("content-type", "content-encoding", "accept-encoding", "accept"):
+            own.popall(name, None)
+        own["content-type"] = "application/json"
+        async with self._upstream.request(
+            need.method, need.path.encode("ascii"), b"", own, need.body
+        ) as response:
+            return UpstreamReply(response.status, await drained(response, LONGEST_ANSWER))
+
+
+class _Bridge:
+    """Lets a plan that runs in a thread ask the event loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        routes: Callable[[Sequence[RouteQuery]], Coroutine[Any, Any, list[Route]]],
+        ask: Callable[[NeedUpstream], Coroutine[Any, Any, UpstreamReply]],
+    ) -> None:
+        self._loop = loop
+        self._routes = routes
+        self._ask = ask
+
+    def decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
+        """Have the event loop's batcher decide."""
+        return asyncio.run_coroutine_threadsafe(self._routes(queries), self._loop).result()
+
+    def ask(self, need: NeedUpstream) -> UpstreamReply:
+        """Have the event loop ask the upstream."""
+        return asyncio.run_coroutine_threadsafe(self._ask(need), self._loop).result()
