@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from memedit.types import Edit, Operation
 
 # words that carry no name, so that their capital is the sentence's and not their own
-_PLAIN_FIRST_WORDS = frozenset(
-    {
-        "a",
-        "all",
-        "an",
-        "any",
-        "both",
-        "each",
-        "either",
-        "every",
-        "her",
-        "his",
-        "its",
-        "many",
-        "most",
-        "my",
-        "neither",
-        "no",
-        "one",
-        "our",
-        "several",
-        "some",
-        "that",
-        "the",
-        "their",
-        "these",
-        "this",
-        "those",
-        "your",
-    }
+_PLAIN_FIRST_WORD = re.compile(
+    r"(?:All|An?|Any|Both|Each|Either|Every|Her|His|Its|Many|Most|My|Neither|Our|Several|Some"
+    r"|That|The|Their|These|This|Those|Your) "
 )
 
 
@@ -75,5 +49,4 @@ def lowered(text: str) -> str:
 
     That is certain of articles and determiners; any other first word may be a name and stays.
     """
-    first = text.split(" ", 1)[0]
-    return text[0].lower() + text[1:] if first.lower() in _PLAIN_FIRST_WORDS else text
+    return text[0].lower() + text[1:] if _PLAIN_FIRST_WORD.match(text) else text
