@@ -1,0 +1,228 @@
+"""Loads a local checkpoint with transformers, offline, and says by name what is missing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from memedit.errors import InvalidInputError, MissingResourceError
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+LENGTH_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+SAMPLING_DEFAULTS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "max_new_tokens",
+)
+PADDABLE_LAYERS = frozenset({"full_attention", "sliding_attention"})
+FALLBACK_LENGTH = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A causal language model in memory, with what the engine must know about it."""
+
+    name: str
+    """What clients call it."""
+    model: Any
+    """A transformers ``PreTrainedModel`` with a language-modelling head, in eval mode."""
+    tokenizer: Any
+    max_length: int
+    """Tokens of prompt and answer together."""
+    stop_ids: frozenset[int]
+    """Tokens that end a sequence: those of generation_config, and the tokenizer's own."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling defaults that the checkpoint's generation_config.json states."""
+
+    @property
+    def device(self) -> Any:
+        """The ``torch.device`` that the model's inputs must be on."""
+        return self.model.device
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding: valid token ids are below it."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def keeps_last_logits(self) -> bool:
+        """Whether ``forward`` can be told to compute only the last positions' logits."""
+        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+
+    @property
+    def can_be_padded(self) -> bool:
+        """Whether sequences of different lengths may share one left-padded cache.
+
+        Needs explicit positions, and a cache that holds nothing but keys and values per token;
+        recurrent and chunked layers see their padding, so such models decode one by one.
+        """
+        config = self.model.config.get_text_config(decoder=True)
+        layers = set(getattr(config, "layer_types", None) or ())
+        return (
+            "position_ids" in inspect.signature(self.model.forward).parameters
+            and layers <= PADDABLE_LAYERS
+            and not getattr(self.model, "_is_stateful", False)
+        )
+
+
+def need_models_extra() -> None:
+    """Check that torch and transformers are installed, without importing them.
+
+    Raises:
+        MissingResourceError: names what to install.
+
+    """
+    missing = [name for name in ("torch", "transformers") if not importlib.util.find_spec(name)]
+    if missing:
+        raise MissingResourceError(
+            f"the embedded engine needs {' and '.join(missing)}, not installed here; "
+            "run: pip install 'memedit[models]'"
+        )
+
+
+def load_model(
+    path: Path, *, name: str | None = None, dtype: str = "auto", device: str = "auto"
+) -> LoadedModel:
+    """Load the checkpoint folder ``path``; nothing is ever downloaded.
+
+    Args:
+        path: a folder with config.json, safetensors weights and tokenizer files.
+        name: what clients call the model; the folder's own name when left out.
+        dtype: ``auto`` is float32 on a CPU, and elsewhere what the checkpoint was saved in.
+        device: ``auto`` is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        MissingResourceError: the folder, a file in it, the device or a package is not there.
+        InvalidInputError: the checkpoint cannot be used for text generation, or a bad argument.
+
+    """
+    need_models_extra()
+    path = Path(path)
+    _check_files(path)
+    torch: Any = importlib.import_module("torch")
+    transformers: Any = importlib.import_module("transformers")
+
+    if dtype not in DTYPES:
+        raise InvalidInputError(f"unknown dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
+    chosen = _device(device)
+    number: Any = getattr(torch, dtype) if dtype != "auto" else "auto"
+    if dtype == "auto" and chosen.type == "cpu":
+        number = torch.float32  # reproducible, and no slower than bfloat16 on most CPUs
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=number,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise InvalidInputError(
+            f"{path} cannot be loaded as a causal language model: {error}"
+        ) from error
+    if report["missing_keys"]:
+        names = sorted(report["missing_keys"])
+        raise InvalidInputError(
+            f"the weights in {path} lack {len(names)} tensors that its config.json asks for "
+            f"(first: {names[0]}); they would be random numbers"
+        )
+    if model.config.is_encoder_decoder:
+        raise InvalidInputError(f"{path} is an encoder-decoder model; the engine serves decoders")
+    if getattr(tokenizer, "is_fast", False):
+        # A checkpoint may carry its training's truncation and padding; a prompt must stay whole,
+        # and a backend that is never reconfigured can be shared between threads.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    return LoadedModel(
+        name=name or path.resolve().name,
+        model=model.to(chosen).eval(),
+        tokenizer=tokenizer,
+        max_length=_max_length(model.config),
+        stop_ids=_stop_ids(model, tokenizer),
+        defaults=_sampling_defaults(path / "generation_config.json"),
+    )
+
+
+def _check_files(path: Path) -> None:
+    """Raise MissingResourceError for the first thing that a checkpoint must have and has not."""
+    if not path.is_dir():
+        raise MissingResourceError(
+            f"no checkpoint folder at {path}; expected a local folder with config.json, "
+            "*.safetensors and tokenizer files (nothing is downloaded)"
+        )
+    if not (path / "config.json").is_file():
+        raise MissingResourceError(f"{path} has no config.json, so it is no checkpoint folder")
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = sorted(
+                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            )
+        except (ValueError, KeyError, AttributeError, OSError) as error:
+            raise InvalidInputError(f"{index} is no index of weights: {error!r}") from error
+        lost = [shard for shard in shards if not (path / shard).is_file()]
+        if lost:
+            raise MissingResourceError(
+                f"{path} lacks {len(lost)} of {len(shards)} weight files: {', '.join(lost)}"
+            )
+    elif not (path / "model.safetensors").is_file():
+        raise MissingResourceError(
+            f"{path} has no model.safetensors (nor model.safetensors.index.json); "
+            "pickled weights are not read: save the checkpoint with safetensors"
+        )
+    tokenizers = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
+    if not any((path / file).is_file() for file in tokenizers):
+        raise MissingResourceError(
+            f"{path} has no tokenizer; expected one of {', '.join(tokenizers)}"
+        )
+
+
+def _device(device: str) -> Any:
+    torch = importlib.import_module("torch")
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InvalidInputError(
+            f"unknown device {device!r}; expected auto, cpu, cuda, cuda:N or mps"
+        ) from error
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if not there.get(chosen.type, lambda: True)():
+        raise MissingResourceError(f"device {device!r} is not available here; try --device auto")
+    return chosen
+
+
+def _max_length(config: Any) -> int:
+    text = config.get_text_config(decoder=True)
+    lengths = [getattr(text, name, None) for name in LENGTH_NAMES]
+    return min((n for n in lengths if isinstance(n, int) and n > 0), default=FALLBACK_LENGTH)
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    stated = model.generation_config.eos_token_id
+    ids = set(stated if isinstance(stated, list) else [stated]) | {tokenizer.eos_token_id}
+    return frozenset(int(token) for token in ids if token is not None)
+
+
+def _sampling_defaults(file: Path) -> dict[str, Any]:
+    """Read only what the file states: the defaults of transformers are not the model's wishes."""
+    if not file.is_file():
+        return {}
+    try:
+        stated = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidInputError(f"{file} is not valid JSON: {error}") from error
+    return {name: stated[name] for name in SAMPLING_DEFAULTS if stated.get(name) is not None}
