@@ -1,0 +1,172 @@
+"""The live edits in memory: what a search answers from, without a word of SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from memedit.indexes.base import VectorIndex
+from memedit.indexes.catalog import open_index
+from memedit.memory.encoding import Vectors
+from memedit.memory.rows import StoredEdit
+from memedit.types import Candidate, Edit, Status
+
+_POSITION_BITS = 8  # at most 130 texts per edit: prompt, statement, 64 rephrases, 64 aliases
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    edit: Edit
+    texts: tuple[str, ...]
+
+
+class LiveEdits:
+    """Live edits with one vector index per namespace.
+
+    The key of a vector is the ``seq`` of its edit and the position of its text.  Not safe for
+    concurrent use: the owner holds a lock.
+    """
+
+    def __init__(self, dim: int, index_kind: str) -> None:
+        self._dim = dim
+        self._index_kind = index_kind
+        self._entries: dict[int, _Entry] = {}
+        self._seq_of: dict[str, int] = {}
+        self._indexes: dict[str, VectorIndex] = {}
+        self._counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def apply(self, changes: Iterable[StoredEdit]) -> None:
+        """Take over versions in the order they were written: each replaces the one before it."""
+        newest: dict[str, StoredEdit] = {}
+        for change in changes:
+            newest[change.edit.id] = change
+        gone: dict[str, list[int]] = {}
+        for edit_id in newest:
+            seq = self._seq_of.pop(edit_id, None)
+            if seq is not None:
+                entry = self._entries.pop(seq)
+                self._counts[entry.edit.namespace] -= 1
+                gone.setdefault(entry.edit.namespace, []).extend(keys_of(seq, len(entry.texts)))
+        for namespace, keys in gone.items():
+            self._indexes[namespace].remove(np.array(keys, dtype=np.int64))
+        born: dict[str, list[StoredEdit]] = {}
+        for change in newest.values():
+            if change.edit.status is Status.LIVE:
+                born.setdefault(change.edit.namespace, []).append(change)
+        for namespace, group in born.items():
+            self._insert(namespace, group)
+
+    def _insert(self, namespace: str, group: Sequence[StoredEdit]) -> None:
+        index = self._indexes.get(namespace)
+        if index is None:
+            index = self._indexes[namespace] = open_index(self._index_kind, self._dim)
+        keys = [key for one in group for key in keys_of(one.seq, len(one.texts))]
+        index.add(np.array(keys, dtype=np.int64), np.concatenate([one.vectors for one in group]))
+        for one in group:
+            self._entries[one.seq] = _Entry(one.edit, tuple(text.text for text in one.texts))
+            self._seq_of[one.edit.id] = one.seq
+        self._counts[namespace] = self._counts.get(namespace, 0) + len(group)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many live edits each namespace holds; none is left out that holds any."""
+        return {namespace: n for namespace, n in sorted(self._counts.items()) if n}
+
+    def has(self, namespaces: Sequence[str]) -> bool:
+        """Tell whether any of the namespaces holds a live edit."""
+        return any(self._counts.get(namespace, 0) for namespace in namespaces)
+
+    def keys(self) -> dict[str, set[int]]:
+        """Return the keys that stand in the index of each namespace."""
+        return {name: set(index.keys().tolist()) for name, index in self._indexes.items()}
+
+    def vector_count(self) -> int:
+        """Return the number of vectors in all indexes."""
+        return sum(len(index) for index in self._indexes.values())
+
+    def vectors(self, namespace: str, keys: Sequence[int]) -> Vectors:
+        """Return vectors as the index of the namespace holds them."""
+        return self._indexes[namespace].vectors(np.array(keys, dtype=np.int64))
+
+    def edits(self) -> dict[int, Edit]:
+        """Return the live edits by ``seq``."""
+        return {seq: entry.edit for seq, entry in self._entries.items()}
+
+    def structures(self) -> dict[str, str]:
+        """Return what holds the vectors of each namespace."""
+        return {
+            name: str(getattr(index, "structure", type(index).__name__))
+            for name, index in sorted(self._indexes.items())
+            if len(index)
+        }
+
+    def candidates(
+        self, vectors: Vectors, namespaces: Sequence[Sequence[str]], k: int, moment: datetime
+    ) -> list[tuple[Candidate, ...]]:
+        """Find the ``k`` most similar edits of each query; see ``EditMemory.candidates``."""
+        asking: dict[str, list[int]] = {}
+        for row, names in enumerate(namespaces):
+            for name in dict.fromkeys(names):
+                if self._counts.get(name, 0):
+                    asking.setdefault(name, []).append(row)
+        found: list[list[tuple[float, int, int]]] = [[] for _ in namespaces]
+        for name, rows in asking.items():
+            hits = self._nearest(self._indexes[name], vectors[rows], k, moment)
+            for row, hit in zip(rows, hits, strict=True):
+                found[row].extend(hit)
+        return [tuple(self._candidate(*hit) for hit in _best(hits, k)) for hits in found]
+
+    def _nearest(
+        self, index: VectorIndex, vectors: Vectors, k: int, moment: datetime
+    ) -> list[list[tuple[float, int, int]]]:
+        """Return (similarity, seq, position) of the best text of the ``k`` nearest valid edits.
+
+        Several texts belong to one edit, and edits may not be valid at ``moment``: where fewer
+        than ``k`` edits are left, the search is repeated deeper until nothing more is there.
+        """
+        found: list[list[tuple[float, int, int]]] = [[] for _ in vectors]
+        open_rows = np.arange(len(vectors))
+        depth = min(len(index), 4 * k)
+        while len(open_rows):
+            result = index.search(vectors[open_rows], depth)
+            for row, keys, similarities in zip(
+                open_rows.tolist(), result.keys.tolist(), result.similarities.tolist(), strict=True
+            ):
+                best: dict[int, tuple[float, int, int]] = {}
+                for key, similarity in zip(keys, similarities, strict=True):
+                    seq = key >> _POSITION_BITS
+                    if key < 0 or seq in best or not self._entries[seq].edit.is_valid_at(moment):
+                        continue
+                    best[seq] = (similarity, seq, key & ((1 << _POSITION_BITS) - 1))
+                found[row] = list(best.values())
+            if depth >= len(index):
+                break
+            open_rows = np.array(
+                [row for row in open_rows.tolist() if len(found[row]) < k], dtype=np.int64
+            )
+            depth = min(len(index), 4 * depth)
+        return found
+
+    def _candidate(self, similarity: float, seq: int, position: int) -> Candidate:
+        entry = self._entries[seq]
+        return Candidate(
+            edit=entry.edit,
+            similarity=max(-1.0, min(1.0, similarity)),
+            matched=entry.texts[position],
+        )
+
+
+def keys_of(seq: int, n_texts: int) -> range:
+    """Return the keys of an edit's vectors, in the order of its texts."""
+    first = seq << _POSITION_BITS
+    return range(first, first + n_texts)
+
+
+def _best(hits: list[tuple[float, int, int]], k: int) -> list[tuple[float, int, int]]:
+    """Return the ``k`` most similar; of equally similar edits the one written last comes first."""
+    return sorted(hits, key=lambda hit: (-hit[0], -hit[1]))[:k]

@@ -1,0 +1,472 @@
+"""The edit memory: the system of record with its index, behind one lock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from sqlalchemy import Connection
+
+from memedit.errors import ConflictError, InvalidInputError, MemoryFailure, NotFoundError
+from memedit.indexes.catalog import AUTO
+from memedit.memory import store
+from memedit.memory.database import Database, DuplicateKey
+from memedit.memory.drafts import checked_author, checked_draft, with_vectors, without_vectors
+from memedit.memory.encoding import Encoder, Progress, Vectors, encode_all
+from memedit.memory.ids import IdMaker, split_ref
+from memedit.memory.mirror import Mirror, encoder_mismatch
+from memedit.memory.records import NewEdit, VerifyReport
+from memedit.memory.rows import StoredEdit, digest_of
+from memedit.memory.texts import texts_of
+from memedit.types import DEFAULT_NAMESPACE, Candidate, Edit, EditRequest, Status
+
+OnDuplicate = Literal["store", "return"]
+
+_MOST_CANDIDATES = 1_000
+_MOST_ATTEMPTS = 3
+
+
+class EditMemory:
+    """Edits, stored durably and found by similarity.  Safe for several threads and processes.
+
+    Use :meth:`open`, and the memory as a context manager.  An edit that a method has returned is
+    on the disk (SQLite: WAL with ``synchronous=FULL``) and is found by the next search of this
+    process; other processes find it after their next :meth:`refresh`.
+
+    Stored versions never change but for their status.  Superseding and retracting both write a
+    new version, so that :meth:`history` tells who did what, and when.
+    """
+
+    def __init__(self, database: Database, encoder: Encoder, index: str) -> None:
+        self._database = database
+        self._mirror = Mirror(database, encoder, index)
+        self._ids = IdMaker()
+        self._writing = threading.Lock()  # so that own commits are mirrored in their order
+        self._closed = False
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder in use."""
+        return self._mirror.encoder
+
+    @classmethod
+    def open(
+        cls, url: str, encoder: Encoder, *, index: str = AUTO, reindex: bool = False
+    ) -> EditMemory:
+        """Open the memory at ``url``; what is not there yet is created.
+
+        Args:
+            url: ``sqlite:///FILE``, ``sqlite://`` (in memory), or ``postgresql://USER@HOST/NAME``.
+            encoder: must be the one that the memory was written with, unless ``reindex``.
+            index: registry name of the vector index, or ``auto``.
+            reindex: encode everything anew where the memory was written with another encoder.
+
+        Raises:
+            InvalidInputError: the URL is of no kind that is known, or no such index.
+            EncoderMismatchError: the memory was written with another encoder.
+            MemoryFailure: the database cannot be reached, read or created.
+
+        """
+        memory = cls(Database(url), encoder, index)
+        try:
+            memory._start(reindex)
+        except BaseException:
+            memory.close()
+            raise
+        return memory
+
+    def _start(self, reindex: bool) -> None:
+        with self._database.read() as connection:
+            there = store.exists(connection)
+        if not there:
+            with self._database.write() as connection:
+                store.create(connection, self.encoder.fingerprint, self.encoder.dim)
+        with self._database.read() as connection:
+            meta = store.read_meta(connection)
+        if meta.encoder != self.encoder.fingerprint:
+            with self._database.write() as connection:
+                store.lock(connection)
+                if not store.has_vectors(connection):  # nothing is lost: take the new encoder
+                    store.set_encoder(connection, self.encoder.fingerprint, self.encoder.dim)
+                    meta = store.read_meta(connection)
+        if reindex and meta.encoder != self.encoder.fingerprint:
+            self.reindex(self.encoder)
+        self.refresh()
+
+    # Writing
+
+    def add(
+        self,
+        requests: Sequence[EditRequest],
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        author: str | None = None,
+        valid_from: datetime | None = None,
+        valid_to: datetime | None = None,
+        on_duplicate: OnDuplicate = "store",
+        progress: Progress | None = None,
+    ) -> list[Edit]:
+        """Store requests in one transaction: all of them, or none.
+
+        Args:
+            requests: what to store, in this order.
+            namespace: whose edits these are.
+            author: who adds them; free text.
+            valid_from: from when they hold (aware); ``None`` is since ever.
+            valid_to: until when, that moment excluded; ``None`` is for ever.
+            on_duplicate: ``store`` makes a new edit of every request, also of one that is there
+                already; ``return`` gives back the live edit with the same request, namespace and
+                validity in its place, so that adding twice is adding once.
+            progress: called with (texts encoded, texts in all).
+
+        Raises:
+            InvalidInputError: a value cannot be stored; nothing was.
+            MemoryFailure: the database cannot be written; nothing was stored.
+
+        """
+        new = [NewEdit(request, namespace, author, valid_from, valid_to) for request in requests]
+        return self.add_edits(new, on_duplicate=on_duplicate, progress=progress)
+
+    def add_edits(
+        self,
+        new: Sequence[NewEdit],
+        *,
+        on_duplicate: OnDuplicate = "store",
+        progress: Progress | None = None,
+    ) -> list[Edit]:
+        """Store requests that differ in namespace, author or validity; else as :meth:`add`."""
+        if on_duplicate not in ("store", "return"):
+            raise InvalidInputError(f"on_duplicate is store or return; got {on_duplicate!r}")
+        ids = self._ids.make(len(new))
+        drafts = [checked_draft(name, one) for name, one in zip(ids, new, strict=True)]
+        if not drafts:
+            return []
+        digests = [digest_of(draft) for draft in drafts]
+        known: dict[str, Edit] = {}
+        if on_duplicate == "return":  # what is there already need not be encoded
+            with self._reading() as connection:
+                known = store.read_same(connection, digests)
+        vectors = self._encoded(
+            [draft for draft, digest in zip(drafts, digests, strict=True) if digest not in known],
+            progress,
+        )
+        for _ in range(_MOST_ATTEMPTS):
+            try:
+                return self._written(drafts, digests, vectors, on_duplicate == "return")
+            except DuplicateKey:  # another process has made the same id in the same millisecond
+                ids = self._ids.make(len(drafts))
+                drafts = [
+                    draft.model_copy(update={"id": name})
+                    for draft, name in zip(drafts, ids, strict=True)
+                ]
+        raise MemoryFailure("other processes took every id that was made; add the edits again")
+
+    def _written(
+        self,
+        drafts: Sequence[Edit],
+        digests: Sequence[str],
+        vectors: dict[str, Vectors],
+        reuse: bool,
+    ) -> list[Edit]:
+        answer: list[Edit] = []
+        stored: list[StoredEdit] = []
+        with self._writing:
+            with self._changing() as (connection, meta):
+                same = store.read_same(connection, digests) if reuse else {}
+                for draft, digest in zip(drafts, digests, strict=True):
+                    if digest not in same:
+                        if texts_of(draft.request)[0].text not in vectors:
+                            # Known a moment ago, and retracted since.
+                            vectors |= self._encoded([draft], None)
+                        stored.append(with_vectors(meta.seq + len(stored) + 1, draft, vectors))
+                        if reuse:
+                            same[digest] = draft
+                    answer.append(same.get(digest, draft))
+                store.advance(connection, len(stored))
+                store.insert_edits(connection, stored)
+            self._mirror.take_over(meta.seq, stored)
+        return answer
+
+    def supersede(
+        self,
+        edit_id: str,
+        request: EditRequest,
+        *,
+        author: str | None = None,
+        valid_from: datetime | None = None,
+        valid_to: datetime | None = None,
+    ) -> Edit:
+        """Replace the live version by a new one of the same id, in the same namespace.
+
+        The validity is that given here, not that of the old version.  ``id@version`` replaces
+        that very version only: whoever read an older one gets a conflict.
+
+        Raises:
+            NotFoundError: no such edit.
+            ConflictError: it is retracted, or that version is no longer the live one.
+
+        """
+        name, _ = split_ref(edit_id)
+        new = NewEdit(request, DEFAULT_NAMESPACE, author, valid_from, valid_to)
+        draft = checked_draft(name, new)
+        vectors = self._encoded([draft], None)
+        return self._replaced(
+            edit_id,
+            lambda seq, _, facts: with_vectors(seq, draft.model_copy(update=facts), vectors),
+        )
+
+    def retract(self, edit_id: str, *, author: str | None = None) -> Edit:
+        """Make the edit silent; its history stays, and gains who retracted it and when.
+
+        Returns:
+            The version that says so: status ``retracted``, ``author`` and ``created_at`` those of
+            the retraction.
+
+        Raises:
+            NotFoundError: no such edit.
+            ConflictError: it is retracted already, or that version is no longer the live one.
+
+        """
+        said = {"status": Status.RETRACTED, "author": checked_author(author)}
+        return self._replaced(
+            edit_id,
+            lambda seq, old, facts: without_vectors(
+                seq, old.model_copy(update=facts | said), self.encoder.dim
+            ),
+        )
+
+    def _replaced(
+        self, edit_id: str, write: Callable[[int, Edit, dict[str, Any]], StoredEdit]
+    ) -> Edit:
+        """Put the version that ``write`` makes in the place of the live one."""
+        with self._writing:
+            with self._changing() as (connection, meta):
+                old = _live_version(connection, edit_id)
+                facts = {
+                    "version": old.version + 1,
+                    "namespace": old.namespace,
+                    "supersedes": old.ref,
+                    "created_at": datetime.now(UTC),
+                }
+                stored = write(meta.seq + 1, old, facts)
+                store.close_version(connection, old)
+                store.advance(connection, 1)
+                store.insert_edits(connection, [stored])
+            self._mirror.take_over(meta.seq, [stored])
+        return stored.edit
+
+    def reindex(self, encoder: Encoder, *, progress: Progress | None = None) -> int:
+        """Encode all live edits with ``encoder`` and use it from now on; return their number.
+
+        Other processes that still use the old encoder get ``EncoderMismatchError`` from then on.
+        """
+        vectors: dict[str, Vectors] = {}
+        with self._writing:
+            while True:
+                with self._reading() as connection:
+                    seen = store.read_meta(connection).seq
+                    edits = store.read_live_edits(connection)
+                texts = [text.text for _, edit in edits for text in texts_of(edit.request)]
+                missing = [text for text in texts if text not in vectors]
+                vectors |= encode_all(encoder, missing, progress)
+                with self._database.write() as connection:
+                    if store.lock(connection).seq != seen:
+                        continue  # another process has written meanwhile: encode that as well
+                    store.delete_all_vectors(connection)
+                    store.insert_vectors(
+                        connection, [with_vectors(seq, edit, vectors) for seq, edit in edits]
+                    )
+                    store.set_encoder(connection, encoder.fingerprint, encoder.dim)
+                break
+            self._mirror.replace_encoder(encoder)
+        return len(edits)
+
+    # Reading
+
+    def get(self, edit_id: str, *, version: int | None = None) -> Edit:
+        """Return the newest version of an edit, or the one named by ``version`` or ``id@version``.
+
+        Raises:
+            NotFoundError: no such edit, or no such version of it.
+
+        """
+        name, named = split_ref(edit_id)
+        wanted = named if version is None else version
+        with self._reading() as connection:
+            edit = store.read_version(connection, name, wanted)
+        if edit is None:
+            raise _unknown(name, wanted)
+        return edit
+
+    def list(
+        self,
+        *,
+        namespace: str | None = None,
+        status: Status | None = Status.LIVE,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Edit]:
+        """Return edits in the order they were first added, a page at a time.
+
+        Args:
+            namespace: ``None`` lists all of them.
+            status: of the versions to list; ``None`` lists the newest version of every edit.
+            limit: length of a page.
+            after: the last edit of the page before: its id, or its ``id@version`` where several
+                versions of one edit are listed (``superseded``).
+
+        """
+        if limit < 1:
+            raise InvalidInputError(f"limit must be at least 1; got {limit}")
+        behind = None
+        if after is not None:
+            name, version = split_ref(after)
+            behind = (name, version if version is not None else 2**31 - 1)
+        with self._reading() as connection:
+            return store.read_page(connection, namespace, status, limit, behind)
+
+    def history(self, edit_id: str) -> list[Edit]:
+        """Return every version, oldest first; ``author`` and ``created_at`` say who and when.
+
+        A retraction is the last version, with the status ``retracted``.
+        """
+        name, _ = split_ref(edit_id)
+        with self._reading() as connection:
+            versions = store.read_versions(connection, name)
+        if not versions:
+            raise _unknown(name, None)
+        return versions
+
+    def search(
+        self, text: str, *, namespaces: Sequence[str] = (DEFAULT_NAMESPACE,), k: int = 5
+    ) -> list[Candidate]:
+        """Return the ``k`` live edits nearest to ``text`` that are valid now."""
+        self.refresh()
+        if not self.has_live(namespaces):
+            return []
+        vectors = self.encoder.encode([text])
+        return list(self.candidates(vectors, [namespaces], k, datetime.now(UTC))[0])
+
+    def candidates(
+        self,
+        vectors: Vectors,
+        namespaces: Sequence[Sequence[str]],
+        k: int,
+        moment: datetime,
+    ) -> list[tuple[Candidate, ...]]:
+        """Find the ``k`` most similar edits of each query: the hot path.
+
+        Args:
+            vectors: the queries, float32 ``[n, dim]``.
+            namespaces: for each query those to look into.
+            k: most candidates of one query.
+            moment: aware; edits that are not valid then are left out.
+
+        Returns:
+            For each query its candidates, most similar first; of equally similar edits the one
+            written last comes first.  Every edit once, by its most similar text.
+
+        """
+        if len(vectors) != len(namespaces):
+            raise InvalidInputError(
+                f"got {len(vectors)} queries but namespaces for {len(namespaces)}"
+            )
+        if not 1 <= k <= _MOST_CANDIDATES:
+            raise InvalidInputError(f"k must be between 1 and {_MOST_CANDIDATES}; got {k}")
+        queries = np.ascontiguousarray(vectors, dtype=np.float32)
+        self._check_open()
+        return self._mirror.candidates(queries, namespaces, k, moment)
+
+    def has_live(self, namespaces: Sequence[str]) -> bool:
+        """Tell whether any of the namespaces holds a live edit: no SQL, no encoding."""
+        self._check_open()
+        return self._mirror.has(namespaces)
+
+    def namespaces(self) -> dict[str, int]:
+        """Return how many live edits each namespace holds; those with none are left out."""
+        self._check_open()
+        return self._mirror.counts()
+
+    def stats(self) -> dict[str, Any]:
+        """Return numbers about the memory, JSON-ready."""
+        with self._reading() as connection:
+            counts = store.count_by_status(connection)
+        edits = {status.value: counts.get(status.value, 0) for status in Status}
+        return {"url": self._database.shown_url, "edits": edits, **self._mirror.stats()}
+
+    # Staying in step
+
+    def refresh(self) -> bool:
+        """Take over what other processes have committed; return whether there was anything.
+
+        Cheap when there was nothing: one number is read.
+        """
+        self._check_open()
+        return self._mirror.refresh()
+
+    def verify(self) -> VerifyReport:
+        """Compare the index with the database, vector by vector."""
+        self._check_open()
+        return self._mirror.verify()
+
+    def close(self) -> None:
+        """Let go of the database; may be called twice."""
+        self._closed = True
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise MemoryFailure("the edit memory is closed; open it again")
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        self._check_open()
+        with self._database.read() as connection:
+            yield connection
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[Connection, store.Meta]]:
+        """Give a transaction of the only writer, and the state it begins with."""
+        self._check_open()
+        with self._database.write() as connection:
+            meta = store.lock(connection)
+            if meta.encoder != self.encoder.fingerprint:
+                raise encoder_mismatch(meta.encoder, self.encoder.fingerprint)
+            yield connection, meta
+
+    def _encoded(self, drafts: Sequence[Edit], progress: Progress | None) -> dict[str, Vectors]:
+        texts = [text.text for draft in drafts for text in texts_of(draft.request)]
+        return encode_all(self.encoder, texts, progress)
+
+
+def _live_version(connection: Connection, ref: str) -> Edit:
+    name, wanted = split_ref(ref)
+    edit = store.read_version(connection, name, None)
+    if edit is None or (wanted is not None and wanted > edit.version):
+        raise _unknown(name, wanted)
+    if wanted is not None and wanted != edit.version:
+        raise ConflictError(f"{ref} is no longer the newest version; that is {edit.ref}")
+    if edit.status is not Status.LIVE:
+        raise ConflictError(f"{edit.ref} is {edit.status.value}, not live; add the edit anew")
+    return edit
+
+
+def _unknown(edit_id: str, version: int | None) -> NotFoundError:
+    ref = edit_id if version is None else f"{edit_id}@{version}"
+    return NotFoundError(f"no edit {ref} in the memory; `memedit list` shows those that are there")

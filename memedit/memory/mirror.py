@@ -1,0 +1,131 @@
+"""The live edits in memory, kept in step with the database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from memedit.errors import EncoderMismatchError
+from memedit.memory import store
+from memedit.memory.database import Database
+from memedit.memory.encoding import Encoder, Vectors
+from memedit.memory.live import LiveEdits
+from memedit.memory.records import VerifyReport
+from memedit.memory.rows import StoredEdit
+from memedit.memory.verify import compare
+from memedit.types import Candidate
+
+
+class Mirror:
+    """What searches are answered from.  Safe for several threads.
+
+    Everything up to ``applied`` is in it.  Numbers are given out in the order of commits, so to
+    read what lies behind ``applied`` is to read all that is new.
+    """
+
+    def __init__(self, database: Database, encoder: Encoder, index: str) -> None:
+        self.encoder = encoder
+        self._database = database
+        self._index_kind = index
+        self._lock = threading.RLock()  # guards everything below
+        self._live = LiveEdits(encoder.dim, index)
+        self._applied = 0
+        self._generation: int | None = None  # None: to be read from the beginning
+        self._token: int | None = None
+
+    def refresh(self) -> bool:
+        """Take over what other processes have committed; return whether there was anything."""
+        token = self._database.change_token()
+        if token == self._token:
+            return False
+        with self._lock:
+            changed = self._catch_up()
+            # Noted only now: were it noted before, a failure would hide the change for good.
+            self._token = token
+        return changed
+
+    def take_over(self, before: int, stored: Sequence[StoredEdit]) -> None:
+        """Apply what this process has just committed behind ``before``."""
+        with self._lock:
+            if self._generation is None or self._applied != before:
+                self._catch_up()  # others have written before: everything in its order
+            else:
+                self._apply(stored, before + len(stored))
+
+    def replace_encoder(self, encoder: Encoder) -> None:
+        """Read everything anew, as made by another encoder."""
+        with self._lock:
+            self.encoder = encoder
+            self._catch_up()
+
+    def candidates(
+        self, vectors: Vectors, namespaces: Sequence[Sequence[str]], k: int, moment: datetime
+    ) -> list[tuple[Candidate, ...]]:
+        """Search; see ``EditMemory.candidates``."""
+        with self._lock:
+            return self._live.candidates(vectors, namespaces, k, moment)
+
+    def has(self, namespaces: Sequence[str]) -> bool:
+        """Tell whether any of the namespaces holds a live edit."""
+        return self._live.has(namespaces)  # reads one dict: needs no lock
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of live edits by namespace."""
+        with self._lock:
+            return self._live.counts()
+
+    def stats(self) -> dict[str, Any]:
+        """Return numbers about the mirror, JSON-ready."""
+        with self._lock:
+            return {
+                "namespaces": self._live.counts(),
+                "vectors": self._live.vector_count(),
+                "indexes": self._live.structures(),
+                "encoder": self.encoder.fingerprint,
+                "dim": self.encoder.dim,
+                "seq": self._applied,
+            }
+
+    def verify(self) -> VerifyReport:
+        """Compare the mirror with one state of the database."""
+        faults = self._database.check()
+        with self._lock, self._database.read() as connection:
+            # Catching up and comparing see the same state: one transaction for both.
+            self._catch_up_in(connection)
+            return compare(connection, self._live, self.encoder, faults)
+
+    def _catch_up(self) -> bool:
+        with self._database.read() as connection:
+            return self._catch_up_in(connection)
+
+    def _catch_up_in(self, connection: Connection) -> bool:
+        meta = store.read_meta(connection)
+        if meta.encoder != self.encoder.fingerprint:
+            raise encoder_mismatch(meta.encoder, self.encoder.fingerprint)
+        if meta.generation != self._generation:
+            fresh = LiveEdits(self.encoder.dim, self._index_kind)
+            fresh.apply(store.read_live(connection, self.encoder.dim))
+            self._live, self._applied = fresh, meta.seq
+            self._generation = meta.generation
+            return True
+        if meta.seq == self._applied:
+            return False
+        self._apply(list(store.read_changes(connection, self._applied, self.encoder.dim)), meta.seq)
+        return True
+
+    def _apply(self, stored: Sequence[StoredEdit], seq: int) -> None:
+        generation, self._generation = self._generation, None
+        self._live.apply(stored)  # should it fail half-way, the next refresh reads everything
+        self._applied, self._generation = seq, generation
+
+
+def encoder_mismatch(stored: str, used: str) -> EncoderMismatchError:
+    """Return the error that says what to do."""
+    return EncoderMismatchError(
+        f"the memory's vectors were made by the encoder {stored!r}, but {used!r} is in use; "
+        "use that encoder, or run `memedit reindex` to encode all edits anew"
+    )

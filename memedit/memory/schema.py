@@ -1,0 +1,72 @@
+"""The tables: what the system of record stores, the same on SQLite and PostgreSQL.
+
+Nothing is ever deleted from ``memedit_edits`` and only ``status`` ever changes there.  Every row
+has a ``seq`` of its own, taken from ``memedit_meta`` under that row's lock: numbers are given out
+in the order of commits and without gaps, so a process that has applied ``seq`` n knows that it has
+everything up to n.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+
+METADATA = MetaData()
+
+META = Table(
+    "memedit_meta",
+    METADATA,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),  # always 1: the one row
+    Column("schema_version", Integer, nullable=False),
+    Column("encoder", Text, nullable=False),  # fingerprint of what made the vectors
+    Column("dim", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),  # the last one given out
+    Column("generation", BigInteger, nullable=False),  # grows when all vectors are made anew
+)
+
+EDITS = Table(
+    "memedit_edits",
+    METADATA,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", String(32), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("namespace", String(128), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("request", Text, nullable=False),  # EditRequest as JSON
+    Column("digest", String(64), nullable=False),  # of request and validity: finds the same again
+    Column("statement", Text, nullable=False),
+    Column("author", Text),
+    Column("supersedes", String(64)),
+    Column("created_at", BigInteger, nullable=False),  # microseconds since 1970, UTC; so are these:
+    Column("valid_from", BigInteger),
+    Column("valid_to", BigInteger),
+    UniqueConstraint("id", "version", name="memedit_edits_version"),
+    Index("memedit_edits_page", "status", "namespace", "id"),
+    Index("memedit_edits_digest", "digest"),
+)
+
+VECTORS = Table(
+    "memedit_vectors",
+    METADATA,
+    Column("seq", BigInteger, ForeignKey(EDITS.c.seq), primary_key=True, autoincrement=False),
+    Column("position", SmallInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),  # prompt, statement, rephrase, alias
+    Column("text", Text, nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # float32 [dim], little-endian
+)
+"""The texts of live edits only: they go when the edit is superseded or retracted."""

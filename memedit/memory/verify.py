@@ -1,0 +1,50 @@
+"""Whether the live edits in memory are those of the database, text by text and vector by vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sqlalchemy import Connection
+
+from memedit.memory import store
+from memedit.memory.encoding import Encoder
+from memedit.memory.live import LiveEdits, keys_of
+from memedit.memory.records import VerifyReport
+from memedit.memory.texts import texts_of
+
+
+def compare(
+    connection: Connection, live: LiveEdits, encoder: Encoder, faults: Sequence[str]
+) -> VerifyReport:
+    """Compare one state of the database with ``live``; ``faults`` are those found before."""
+    found = list(faults)
+    held = live.keys()
+    n_edits = n_vectors = 0
+    edits = live.edits()
+    for stored in store.read_live(connection, encoder.dim):
+        ref, namespace = stored.edit.ref, stored.edit.namespace
+        n_edits += 1
+        n_vectors += len(stored.texts)
+        if stored.texts != texts_of(stored.edit.request):
+            found.append(f"{ref}: its stored texts are not those of its request")
+        lengths = np.linalg.norm(stored.vectors, axis=1)
+        if not np.allclose(lengths, 1, atol=1e-3):
+            found.append(f"{ref}: a stored vector has not the length 1")
+        if edits.pop(stored.seq, None) != stored.edit:
+            found.append(f"{ref}: in the database, but not the same in the index")
+            continue
+        keys = keys_of(stored.seq, len(stored.texts))
+        if not held.get(namespace, set()).issuperset(keys):
+            found.append(f"{ref}: some of its vectors are not in the index")
+            continue
+        held[namespace].difference_update(keys)
+        if not np.array_equal(live.vectors(namespace, keys), stored.vectors):
+            found.append(f"{ref}: its vectors in the index are not those of the database")
+    found += [f"{edit.ref}: in the index, but not live in the database" for edit in edits.values()]
+    found += [
+        f"namespace {namespace}: {len(keys)} vectors in the index belong to no live edit"
+        for namespace, keys in held.items()
+        if keys
+    ]
+    return VerifyReport(n_edits, n_vectors, tuple(found))
