@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from memedit.routing import Router
 
 
-def open_memory(url: str | None = None, settings: Settings | None = None) -> EditMemory:
+def open_memory(
+    url: str | None = None, settings: Settings | None = None, *, reindex: bool = False
+) -> EditMemory:
     """Open the edit memory with its encoder; a context manager.
 
     Args:
         url: SQLAlchemy URL, for example ``sqlite:///edits.db``; ``None`` is that of the settings.
-        settings: ``None`` reads flags, environment and file as the command line does.
+        settings: ``None`` reads environment and file as the command line does.
+        reindex: encode everything anew where the memory was written with another encoder.
 
     Raises:
         MemoryFailure: it cannot be opened, or was written with another encoder.
@@ -33,7 +36,9 @@ def open_memory(url: str | None = None, settings: Settings | None = None) -> Edi
 
     chosen = settings if settings is not None else read_settings()
     encoder = open_encoder(chosen.encoder)
-    return EditMemory.open(url or chosen.memory.url, encoder, index=chosen.memory.index)
+    return EditMemory.open(
+        url or chosen.memory.url, encoder, index=chosen.memory.index, reindex=reindex
+    )
 
 
 def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memedit.cli import options as opt
-from memedit.cli.output import print_json, print_table
+from memedit.cli.output import print_json, print_json_array, print_table
 from memedit.cli.store import Store, open_store
 from memedit.errors import InvalidInputError
 from memedit.types import ScopeLabel
@@ -42,27 +42,24 @@ def route(
 ) -> None:
     """Say for each prompt what would be done with it, and why; no model is asked.
 
-    With --json one object per line and prompt: prompt, scope, edits, probabilities, action, and
-    everything that was considered.
+    With --json an array with one object per prompt, each on a line of its own: prompt, scope,
+    edits, probabilities, action, and everything that was considered.
 
     Example: memedit route --file prompts.jsonl --json
     """
     asked: list[Prompt] = [*(prompts or ()), *(read_prompts(file) if file else ())]
     if not asked:
         raise typer.BadParameter("give prompts, or a --file of them.", param_hint="PROMPTS")
-    rows: list[list[str]] = []
+    lines: list[dict[str, Any]] = []
     with open_store(memory, url, key, config) as store:
         for start in range(0, len(asked), BATCH):
             batch = asked[start : start + BATCH]
             reports = _reports(store, batch, namespace, threshold)
-            for prompt, report in zip(batch, reports, strict=True):
-                line = summary(prompt, report)
-                if json:
-                    print_json(line)
-                else:
-                    rows.append(_row(line))
-    if not json:
-        print_table(("action", "scope", "p", "edits", "reason", "prompt"), rows)
+            lines += map(summary, batch, reports)
+    if json:
+        print_json_array(lines)
+    else:
+        print_table(("action", "scope", "p", "edits", "reason", "prompt"), map(_row, lines))
 
 
 def _reports(

@@ -119,7 +119,7 @@ def _stage(
 
     waits: list[tuple[Server, float]] = []
     if upstream is None:
-        checkpoint = model or _atlas() / "model"
+        checkpoint = (model or _atlas() / "model").resolve()
         if not checkpoint.is_dir():
             raise MissingResourceError(f"no checkpoint at {checkpoint}; --model names one")
         port = free_port()
@@ -130,13 +130,15 @@ def _stage(
             command, seconds = _vllm_command(vllm_python, checkpoint, port), VLLM_SECONDS
             env = VLLM_ENVIRONMENT
         name = "the engine" if vllm_python is None else "vLLM"
-        server = Server(name, command, f"{upstream}/health", log=folder / "model.log", env=env)
+        server = Server(
+            name, command, f"{upstream}/health", log=folder / "model.log", env=env, cwd=folder
+        )
         waits.append((stack.enter_context(server), seconds))
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "memedit.cli", "serve", "--upstream", upstream]
     command += ["--port", str(port), "--memory", f"sqlite:///{folder / 'edits.db'}"]
-    proxy = Server("the proxy", command, f"{url}/healthz", log=folder / "proxy.log")
+    proxy = Server("the proxy", command, f"{url}/healthz", log=folder / "proxy.log", cwd=folder)
     waits.append((stack.enter_context(proxy), PROXY_SECONDS))
     for server, seconds in waits:
         typer.echo(f"waiting for {server.name} ...", err=True)
@@ -148,6 +150,7 @@ VLLM_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
 }
 
 

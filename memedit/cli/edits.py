@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from memedit.cli import options as opt
-from memedit.cli.output import print_edit, print_edits, print_json, print_table, said
+from memedit.cli.output import (
+    print_edit,
+    print_edits,
+    print_json,
+    print_json_array,
+    print_table,
+    said,
+)
 from memedit.cli.store import open_store
 from memedit.errors import InvalidInputError
 from memedit.types import EditRequest, Operation, Status
@@ -121,7 +128,7 @@ def search(
     with open_store(memory, url, key, config) as store:
         hits = store.search(text, namespaces=namespace, k=k)
     if json:
-        print_json([hit.model_dump(mode="json") for hit in hits])
+        print_json_array([hit.model_dump(mode="json") for hit in hits])
         return
     print_table(
         ("similarity", "id", "namespace", "statement"),
@@ -183,7 +190,7 @@ def supersede(
 
 
 def retract(
-    edit_ids: Annotated[list[str], typer.Argument(help="Ids of the edits.", metavar="ID...")],
+    edit_id: opt.EditId,
     author: opt.Author = None,
     memory: opt.MemoryUrl = None,
     url: opt.ProxyUrl = None,
@@ -191,17 +198,16 @@ def retract(
     config: opt.ConfigFile = None,
     json: opt.Json = False,
 ) -> None:
-    """Take edits back; the model's own answers return with the next request.
+    """Take an edit back; the model's own answer returns with the next request.
 
     Example: memedit retract e-0123456789ab
     """
     with open_store(memory, url, key, config) as store:
-        for edit_id in edit_ids:
-            edit = store.retract(edit_id, author=author)
-            if json:
-                print_json(edit.model_dump(mode="json"))
-            else:
-                typer.echo(said(edit))
+        edit = store.retract(edit_id, author=author)
+    if json:
+        print_json(edit.model_dump(mode="json"))
+    else:
+        typer.echo(said(edit))
 
 
 def history(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from memedit.cli import options as opt
-from memedit.cli.output import print_json, print_table
+from memedit.cli.output import print_json, print_table, progress
 
 if TYPE_CHECKING:
     from memedit.config import Settings
@@ -76,7 +76,28 @@ def reindex(
 
     Example: memedit reindex --memory sqlite:///memedit.db
     """
-    raise NotImplementedError
+    from memedit.config import Settings
+    from memedit.errors import EncoderMismatchError
+    from memedit.wiring import open_memory
+
+    settings = Settings.read(config, {"memory": {"url": memory}})
+    try:
+        opened = open_memory(settings=settings)
+    except EncoderMismatchError:
+        with open_memory(settings=settings, reindex=True) as opened:
+            count = sum(opened.namespaces().values())
+    else:
+        with opened, progress("encoding", None) as bar:
+            count = opened.reindex(
+                opened.encoder,
+                progress=lambda done, total: bar.update(
+                    bar.task_ids[0], completed=done, total=total
+                ),
+            )
+    if json:
+        print_json({"edits": count})
+    else:
+        typer.echo(f"{count} edits encoded anew")
 
 
 def _origins(settings: Settings, file: Path | None, flags: set[str]) -> dict[str, str]:

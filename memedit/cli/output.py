@@ -22,6 +22,12 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False))
 
 
+def print_json_array(values: Sequence[Any]) -> None:
+    """Print one JSON array, each of its values on a line of its own."""
+    lines = ",\n".join(json.dumps(value, ensure_ascii=False) for value in values)
+    typer.echo(f"[\n{lines}\n]" if values else "[]")
+
+
 def complain(code: str, message: str, *, as_json: bool) -> None:
     """Print an error as one line on stderr."""
     line = " ".join(message.split())
@@ -53,7 +59,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
 def print_edits(edits: Sequence[Edit], *, as_json: bool) -> None:
     """Print edits: a JSON array, or a table."""
     if as_json:
-        print_json([edit.model_dump(mode="json") for edit in edits])
+        print_json_array([edit.model_dump(mode="json") for edit in edits])
         return
     print_table(
         ("id", "namespace", "status", "statement"),

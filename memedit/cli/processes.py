@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -30,6 +31,7 @@ class Server:
         health: URL that answers 200 when the server is ready.
         log: file that gets its output; ``None`` lets the output through to stderr.
         env: additions to the environment.
+        cwd: its working directory.
 
     """
 
@@ -41,12 +43,14 @@ class Server:
         *,
         log: Path | None = None,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.name = name
         self.command = list(command)
         self.health = health
         self.log = log
-        self.env = dict(env or {})
+        self.env = os.environ | (env or {})
+        self.cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
         self._sink: IO[bytes] | None = None
 
@@ -58,7 +62,8 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=self._sink or sys.stderr.fileno(),
                 stderr=subprocess.STDOUT if self._sink else None,
-                env=os.environ | self.env,
+                env=self.env,
+                cwd=self.cwd,
                 start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
@@ -159,7 +164,5 @@ def _signal_group(group: int, number: signal.Signals) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end the child when the parent is killed outright (Linux)."""
-    import ctypes
-
+    """Have the kernel end this process when its parent is killed outright (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

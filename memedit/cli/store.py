@@ -123,7 +123,7 @@ class LocalStore:
             yield from page
             if len(page) < PAGE:
                 return
-            after = page[-1].id
+            after = page[-1].ref
 
     def search(
         self, text: str, *, namespaces: Sequence[str] | None = None, k: int = 5

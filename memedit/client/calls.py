@@ -118,7 +118,7 @@ def pages(
         found = yield page(namespace=namespace, status=status, after=after)
         if len(found) < PAGE:
             return
-        after = found[-1].id
+        after = found[-1].ref
 
 
 def search(

@@ -1,0 +1,50 @@
+"""What every room's tests may ask for: an isolated machine, the real encoder, live servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memedit.config import EncoderSettings, Settings
+from memedit.scope.base import Encoder
+from tests.live_server import LiveServer
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SECTIONS = tuple(f"MEMEDIT_{section.upper()}" for section in Settings.sections)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's own settings and caches out, here and in every child process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(SECTIONS) or name in ("MEMEDIT_URL", "MEMEDIT_KEY"):
+                patch.delenv(name)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def encoder(isolated_machine: None) -> Encoder:
+    """Return the real default encoder."""
+    from memedit.scope.encoder import open_encoder
+
+    return open_encoder(EncoderSettings())
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Any], LiveServer]]:
+    """Serve ASGI apps on free ports until the test ends."""
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(LiveServer(app))
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
