@@ -126,7 +126,7 @@ def load_model(
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except Exception as error:  # the loaders of three libraries raise what they like
         raise InvalidInputError(
             f"{path} cannot be loaded as a causal language model: {error}"
         ) from error
@@ -138,6 +138,11 @@ def load_model(
         )
     if model.config.is_encoder_decoder:
         raise InvalidInputError(f"{path} is an encoder-decoder model; the engine serves decoders")
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise InvalidInputError(
+            f"{path} is a {type(model).__name__}, which keeps no key-value cache; "
+            "the engine serves models with attention"
+        )
     if getattr(tokenizer, "is_fast", False):
         # A checkpoint may carry its training's truncation and padding; a prompt must stay whole,
         # and a backend that is never reconfigured can be shared between threads.

@@ -125,34 +125,12 @@ json_values = st.recursive(
     ),
     max_leaves=8,
 )
-FIELDS = [
-    "model",
-    "prompt",
-    "messages",
-    "n",
-    "stream",
-    "stream_options",
-    "seed",
-    "stop",
-    "temperature",
-    "top_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "logit_bias",
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "stop_token_ids",
-    "min_tokens",
-    "logprobs",
-    "top_logprobs",
-    "echo",
-    "suffix",
-    "tools",
-    "chat_template_kwargs",
-    "tokens",
-    "response_format",
-]
+FIELDS = (
+    *("model", "prompt", "messages", "n", "stream", "stream_options", "seed", "stop", "echo"),
+    *("temperature", "top_p", "top_k", "min_p", "logprobs", "top_logprobs", "logit_bias"),
+    *("frequency_penalty", "presence_penalty", "repetition_penalty", "min_tokens", "suffix"),
+    *("stop_token_ids", "tools", "chat_template_kwargs", "tokens", "response_format"),
+)
 
 
 @settings(
