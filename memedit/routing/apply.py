@@ -9,6 +9,7 @@ from memedit.incontext.base import Insertion
 from memedit.routing.steps import NeedUpstream, UpstreamReply
 from memedit.routing.tokens import Detokenized, Tokenizer
 from memedit.routing.wire.base import Prompt, TextPrompt, TokenPrompt
+from memedit.routing.wire.block import asked
 from memedit.routing.wire.document import Document
 from memedit.types import QueryText
 
@@ -41,7 +42,7 @@ def read_all(
             readable.append(Readable(prompt, query))
         else:
             detokenized = yield from tokenizer.read(prompt.place.tokens)
-            query = QueryText(_speakable(detokenized.query.text))
+            query = QueryText(_speakable(asked(detokenized.text)))
             readable.append(Readable(prompt, query, detokenized))
     return readable
 
@@ -62,7 +63,7 @@ def insert(
             return False
         ids = (yield from tokenizer.write(before)) if before else []
         tail = (yield from tokenizer.write(after)) if after else []
-        at = (yield from tokenizer.place(one.detokenized)) if ids else 0
+        at = (yield from tokenizer.place(one.detokenized, before, ids)) if ids else 0
         if ids:
             document.insert_ids(path, at, ids)
         if tail:

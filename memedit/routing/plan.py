@@ -71,6 +71,9 @@ def prepare(
             raise
         failed = [_passing(Reason.MEMORY_FAILED, options) for _ in prompts]
         return _untouched(body, failed, options)
+    except RecursionError:
+        # the plan may be resumed deeper in the stack than where the body could just be parsed
+        return _untouched(body, [_passing(Reason.NOT_READ, options, "not-json")], options)
 
 
 def _routed(

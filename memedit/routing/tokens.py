@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from memedit.errors import UpstreamError
 from memedit.routing.steps import NeedUpstream, UpstreamReply
-from memedit.routing.wire.completions import last_block
-from memedit.types import QueryText
-
-# one special token as tokenizers spell it out in front of a prompt: <s>, <bos>, <|begin_of_text|>
-_SPECIAL = re.compile(r"(?:<\|[^<>|\s]{1,40}\|>|<(?:s|bos|BOS)>|\[CLS\]|\[BOS\])+\s?")
+from memedit.routing.wire.block import last_block
 
 
 class NotTokenizable(Exception):
@@ -27,12 +22,6 @@ class Detokenized:
 
     tokens: tuple[int, ...]
     text: str
-
-    @property
-    def query(self) -> QueryText:
-        """What is asked: the last block, without the special tokens in front of a prompt."""
-        block = self.text[last_block(self.text) :]
-        return QueryText(_SPECIAL.sub("", block, count=1).strip() if block else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +49,10 @@ class Tokenizer:
         """
         return (yield from self._tokenize(text, special=False))
 
-    def place(self, prompt: Detokenized) -> Generator[NeedUpstream, UpstreamReply, int]:
-        """Return before which token to insert, so that it is right before what is asked.
+    def place(
+        self, prompt: Detokenized, text: str, ids: Sequence[int]
+    ) -> Generator[NeedUpstream, UpstreamReply, int]:
+        """Return before which token ``text``, whose ids are ``ids``, stands right before the query.
 
         That is before the last block; or in front, behind the special tokens that the tokenizer
         itself begins a prompt with, where there is one block or no token ends where it begins.
@@ -75,13 +66,11 @@ class Tokenizer:
             at = yield from self._boundary(prompt, start)
             if at is not None:
                 return at
-        opening = yield from self._tokenize("", special=True)
-        at = 0
-        for got, special in zip(prompt.tokens, opening, strict=False):
-            if got != special:
-                break
-            at += 1
-        return min(at, len(prompt.tokens) - 1)
+        # an empty prompt would show the special tokens alone, but servers refuse it
+        whole = yield from self._tokenize(text, special=True)
+        begins = (at for at in range(len(whole)) if whole[at : at + len(ids)] == list(ids))
+        opening = whole[: next(begins, 0)]
+        return len(opening) if list(prompt.tokens[: len(opening)]) == opening else 0
 
     def _boundary(
         self, prompt: Detokenized, start: int

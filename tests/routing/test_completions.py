@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from memedit.routing.wire.base import TextPrompt, TokenPrompt
-from memedit.routing.wire.completions import Completions, last_block
+from memedit.routing.wire.block import asked, last_block
+from memedit.routing.wire.completions import Completions
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,40 @@ from memedit.routing.wire.completions import Completions, last_block
 )
 def test_the_last_block_starts_after_the_last_blank_line(header: str, block: str) -> None:
     assert last_block(header + block) == len(header)
+
+
+@pytest.mark.parametrize(
+    ("header", "block", "question"),
+    [
+        ("<s>", "Who?", "Who?"),
+        ("<|begin_of_text|><|begin_of_text|>", "Who?", "Who?"),
+        ("<s> ", "Who?", "Who?"),
+        ("", "<b>Who?</b>", "<b>Who?</b>"),
+        ("<s>[INST] ", "Who? [/INST]", "Who?"),
+        ("<bos><start_of_turn>user\n", "Who?<end_of_turn>\n<start_of_turn>model\n", "Who?"),
+        (
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n",
+            "A text.\n\nWho?<|im_end|>\n<|im_start|>assistant\n",
+            "A text.\n\nWho?",
+        ),
+        (
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHi\n\nyou<|im_end|>\n"
+            "<|im_start|>user\n",
+            "Who?<|im_end|>\n<|im_start|>assistant\n",
+            "Who?",
+        ),
+        (
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
+            "Who?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+            "Who?",
+        ),
+    ],
+)
+def test_special_tokens_and_filled_in_chat_templates(
+    header: str, block: str, question: str
+) -> None:
+    assert last_block(header + block) == len(header)
+    assert asked(header + block) == question
 
 
 def test_reads_batches_in_order() -> None:

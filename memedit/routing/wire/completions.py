@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,23 +14,9 @@ from memedit.routing.wire.base import (
     TokenPrompt,
     WireFormat,
 )
+from memedit.routing.wire.block import asked, last_block
 from memedit.routing.wire.document import Path
 from memedit.types import QueryText, Surface
-
-_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
-
-
-def last_block(text: str) -> int:
-    """Return where the last block of a prompt starts: after its last blank line, in characters.
-
-    Few-shot headers and instructions stand above it.  Blank lines at the very end, which only
-    wait for the answer, do not count; a prompt without blank lines is one block.
-    """
-    end = len(text.rstrip())
-    start = 0
-    for blank in _BLANK_LINES.finditer(text, 0, end):
-        start = blank.end()
-    return start
 
 
 class Completions(WireFormat):
@@ -62,8 +47,7 @@ class Completions(WireFormat):
 
 
 def _text(prompt: str, path: Path) -> TextPrompt:
-    start = last_block(prompt)
-    return TextPrompt(QueryText(prompt[start:].strip()), TextPlace(path, start))
+    return TextPrompt(QueryText(asked(prompt)), TextPlace(path, last_block(prompt)))
 
 
 def _are_ids(given: object) -> bool:
