@@ -33,7 +33,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = _read_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        in_memory = self.is_sqlite and _is_in_memory(self.url)
+        self._in_memory = in_memory = self.is_sqlite and _is_in_memory(self.url)
         options: dict[str, Any] = {"hide_parameters": True}  # edits never reach a log
         if in_memory:
             # One connection, since each would have a database of its own; so one user at a time.
@@ -96,6 +96,8 @@ class Database:
 
         SQLite keeps such a number for each connection; PostgreSQL is asked for the last ``seq``.
         """
+        if self._in_memory:
+            return 0  # nobody else can see it
         if self._watch is not None:
             with self._watch_lock, _failures("read"):
                 return int(self._watch.execute("PRAGMA data_version").fetchone()[0])

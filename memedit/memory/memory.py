@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from sqlalchemy import Connection
 
-from memedit.errors import ConflictError, InvalidInputError, MemoryFailure, NotFoundError
+from memedit.errors import InvalidInputError, MemoryFailure
 from memedit.indexes.catalog import AUTO
 from memedit.memory import store
-from memedit.memory.database import Database, DuplicateKey
-from memedit.memory.drafts import checked_author, checked_draft, with_vectors, without_vectors
-from memedit.memory.encoding import Encoder, Progress, Vectors, encode_all
-from memedit.memory.ids import IdMaker, split_ref
-from memedit.memory.mirror import Mirror, encoder_mismatch
+from memedit.memory.database import Database
+from memedit.memory.encoding import Encoder, Progress, Vectors
+from memedit.memory.ids import split_ref
+from memedit.memory.mirror import Mirror
 from memedit.memory.records import NewEdit, VerifyReport
-from memedit.memory.rows import StoredEdit, digest_of
-from memedit.memory.texts import texts_of
+from memedit.memory.writer import OnDuplicate, Writer, unknown_edit
 from memedit.types import DEFAULT_NAMESPACE, Candidate, Edit, EditRequest, Status
 
-OnDuplicate = Literal["store", "return"]
-
 _MOST_CANDIDATES = 1_000
-_MOST_ATTEMPTS = 3
 
 
 class EditMemory:
@@ -45,8 +39,7 @@ class EditMemory:
     def __init__(self, database: Database, encoder: Encoder, index: str) -> None:
         self._database = database
         self._mirror = Mirror(database, encoder, index)
-        self._ids = IdMaker()
-        self._writing = threading.Lock()  # so that own commits are mirrored in their order
+        self._writer = Writer(database, self._mirror)
         self._closed = False
 
     @property
@@ -140,57 +133,8 @@ class EditMemory:
         progress: Progress | None = None,
     ) -> list[Edit]:
         """Store requests that differ in namespace, author or validity; else as :meth:`add`."""
-        if on_duplicate not in ("store", "return"):
-            raise InvalidInputError(f"on_duplicate is store or return; got {on_duplicate!r}")
-        ids = self._ids.make(len(new))
-        drafts = [checked_draft(name, one) for name, one in zip(ids, new, strict=True)]
-        if not drafts:
-            return []
-        digests = [digest_of(draft) for draft in drafts]
-        known: dict[str, Edit] = {}
-        if on_duplicate == "return":  # what is there already need not be encoded
-            with self._reading() as connection:
-                known = store.read_same(connection, digests)
-        vectors = self._encoded(
-            [draft for draft, digest in zip(drafts, digests, strict=True) if digest not in known],
-            progress,
-        )
-        for _ in range(_MOST_ATTEMPTS):
-            try:
-                return self._written(drafts, digests, vectors, on_duplicate == "return")
-            except DuplicateKey:  # another process has made the same id in the same millisecond
-                ids = self._ids.make(len(drafts))
-                drafts = [
-                    draft.model_copy(update={"id": name})
-                    for draft, name in zip(drafts, ids, strict=True)
-                ]
-        raise MemoryFailure("other processes took every id that was made; add the edits again")
-
-    def _written(
-        self,
-        drafts: Sequence[Edit],
-        digests: Sequence[str],
-        vectors: dict[str, Vectors],
-        reuse: bool,
-    ) -> list[Edit]:
-        answer: list[Edit] = []
-        stored: list[StoredEdit] = []
-        with self._writing:
-            with self._changing() as (connection, meta):
-                same = store.read_same(connection, digests) if reuse else {}
-                for draft, digest in zip(drafts, digests, strict=True):
-                    if digest not in same:
-                        if texts_of(draft.request)[0].text not in vectors:
-                            # Known a moment ago, and retracted since.
-                            vectors |= self._encoded([draft], None)
-                        stored.append(with_vectors(meta.seq + len(stored) + 1, draft, vectors))
-                        if reuse:
-                            same[digest] = draft
-                    answer.append(same.get(digest, draft))
-                store.advance(connection, len(stored))
-                store.insert_edits(connection, stored)
-            self._mirror.take_over(meta.seq, stored)
-        return answer
+        self._check_open()
+        return self._writer.add(new, on_duplicate, progress)
 
     def supersede(
         self,
@@ -211,14 +155,9 @@ class EditMemory:
             ConflictError: it is retracted, or that version is no longer the live one.
 
         """
-        name, _ = split_ref(edit_id)
+        self._check_open()
         new = NewEdit(request, DEFAULT_NAMESPACE, author, valid_from, valid_to)
-        draft = checked_draft(name, new)
-        vectors = self._encoded([draft], None)
-        return self._replaced(
-            edit_id,
-            lambda seq, _, facts: with_vectors(seq, draft.model_copy(update=facts), vectors),
-        )
+        return self._writer.supersede(edit_id, new)
 
     def retract(self, edit_id: str, *, author: str | None = None) -> Edit:
         """Make the edit silent; its history stays, and gains who retracted it and when.
@@ -232,59 +171,16 @@ class EditMemory:
             ConflictError: it is retracted already, or that version is no longer the live one.
 
         """
-        said = {"status": Status.RETRACTED, "author": checked_author(author)}
-        return self._replaced(
-            edit_id,
-            lambda seq, old, facts: without_vectors(
-                seq, old.model_copy(update=facts | said), self.encoder.dim
-            ),
-        )
-
-    def _replaced(
-        self, edit_id: str, write: Callable[[int, Edit, dict[str, Any]], StoredEdit]
-    ) -> Edit:
-        """Put the version that ``write`` makes in the place of the live one."""
-        with self._writing:
-            with self._changing() as (connection, meta):
-                old = _live_version(connection, edit_id)
-                facts = {
-                    "version": old.version + 1,
-                    "namespace": old.namespace,
-                    "supersedes": old.ref,
-                    "created_at": datetime.now(UTC),
-                }
-                stored = write(meta.seq + 1, old, facts)
-                store.close_version(connection, old)
-                store.advance(connection, 1)
-                store.insert_edits(connection, [stored])
-            self._mirror.take_over(meta.seq, [stored])
-        return stored.edit
+        self._check_open()
+        return self._writer.retract(edit_id, author)
 
     def reindex(self, encoder: Encoder, *, progress: Progress | None = None) -> int:
         """Encode all live edits with ``encoder`` and use it from now on; return their number.
 
         Other processes that still use the old encoder get ``EncoderMismatchError`` from then on.
         """
-        vectors: dict[str, Vectors] = {}
-        with self._writing:
-            while True:
-                with self._reading() as connection:
-                    seen = store.read_meta(connection).seq
-                    edits = store.read_live_edits(connection)
-                texts = [text.text for _, edit in edits for text in texts_of(edit.request)]
-                missing = [text for text in texts if text not in vectors]
-                vectors |= encode_all(encoder, missing, progress)
-                with self._database.write() as connection:
-                    if store.lock(connection).seq != seen:
-                        continue  # another process has written meanwhile: encode that as well
-                    store.delete_all_vectors(connection)
-                    store.insert_vectors(
-                        connection, [with_vectors(seq, edit, vectors) for seq, edit in edits]
-                    )
-                    store.set_encoder(connection, encoder.fingerprint, encoder.dim)
-                break
-            self._mirror.replace_encoder(encoder)
-        return len(edits)
+        self._check_open()
+        return self._writer.reindex(encoder, progress)
 
     # Reading
 
@@ -300,35 +196,8 @@ class EditMemory:
         with self._reading() as connection:
             edit = store.read_version(connection, name, wanted)
         if edit is None:
-            raise _unknown(name, wanted)
+            raise unknown_edit(name, wanted)
         return edit
-
-    def list(
-        self,
-        *,
-        namespace: str | None = None,
-        status: Status | None = Status.LIVE,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> list[Edit]:
-        """Return edits in the order they were first added, a page at a time.
-
-        Args:
-            namespace: ``None`` lists all of them.
-            status: of the versions to list; ``None`` lists the newest version of every edit.
-            limit: length of a page.
-            after: the last edit of the page before: its id, or its ``id@version`` where several
-                versions of one edit are listed (``superseded``).
-
-        """
-        if limit < 1:
-            raise InvalidInputError(f"limit must be at least 1; got {limit}")
-        behind = None
-        if after is not None:
-            name, version = split_ref(after)
-            behind = (name, version if version is not None else 2**31 - 1)
-        with self._reading() as connection:
-            return store.read_page(connection, namespace, status, limit, behind)
 
     def history(self, edit_id: str) -> list[Edit]:
         """Return every version, oldest first; ``author`` and ``created_at`` say who and when.
@@ -339,7 +208,7 @@ class EditMemory:
         with self._reading() as connection:
             versions = store.read_versions(connection, name)
         if not versions:
-            raise _unknown(name, None)
+            raise unknown_edit(name, None)
         return versions
 
     def search(
@@ -440,33 +309,30 @@ class EditMemory:
         with self._database.read() as connection:
             yield connection
 
-    @contextmanager
-    def _changing(self) -> Iterator[tuple[Connection, store.Meta]]:
-        """Give a transaction of the only writer, and the state it begins with."""
-        self._check_open()
-        with self._database.write() as connection:
-            meta = store.lock(connection)
-            if meta.encoder != self.encoder.fingerprint:
-                raise encoder_mismatch(meta.encoder, self.encoder.fingerprint)
-            yield connection, meta
+    # Last, since from here on `list` in an annotation would be this method.
+    def list(
+        self,
+        *,
+        namespace: str | None = None,
+        status: Status | None = Status.LIVE,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Edit]:
+        """Return edits in the order they were first added, a page at a time.
 
-    def _encoded(self, drafts: Sequence[Edit], progress: Progress | None) -> dict[str, Vectors]:
-        texts = [text.text for draft in drafts for text in texts_of(draft.request)]
-        return encode_all(self.encoder, texts, progress)
+        Args:
+            namespace: ``None`` lists all of them.
+            status: of the versions to list; ``None`` lists the newest version of every edit.
+            limit: length of a page.
+            after: the last edit of the page before: its id, or its ``id@version`` where several
+                versions of one edit are listed (``superseded``).
 
-
-def _live_version(connection: Connection, ref: str) -> Edit:
-    name, wanted = split_ref(ref)
-    edit = store.read_version(connection, name, None)
-    if edit is None or (wanted is not None and wanted > edit.version):
-        raise _unknown(name, wanted)
-    if wanted is not None and wanted != edit.version:
-        raise ConflictError(f"{ref} is no longer the newest version; that is {edit.ref}")
-    if edit.status is not Status.LIVE:
-        raise ConflictError(f"{edit.ref} is {edit.status.value}, not live; add the edit anew")
-    return edit
-
-
-def _unknown(edit_id: str, version: int | None) -> NotFoundError:
-    ref = edit_id if version is None else f"{edit_id}@{version}"
-    return NotFoundError(f"no edit {ref} in the memory; `memedit list` shows those that are there")
+        """
+        if limit < 1:
+            raise InvalidInputError(f"limit must be at least 1; got {limit}")
+        behind = None
+        if after is not None:
+            name, version = split_ref(after)
+            behind = (name, version if version is not None else 2**31 - 1)
+        with self._reading() as connection:
+            return store.read_page(connection, namespace, status, limit, behind)

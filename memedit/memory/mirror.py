@@ -40,7 +40,7 @@ class Mirror:
     def refresh(self) -> bool:
         """Take over what other processes have committed; return whether there was anything."""
         token = self._database.change_token()
-        if token == self._token:
+        if token == self._token and self._generation is not None:
             return False
         with self._lock:
             changed = self._catch_up()
@@ -71,7 +71,8 @@ class Mirror:
 
     def has(self, namespaces: Sequence[str]) -> bool:
         """Tell whether any of the namespaces holds a live edit."""
-        return self._live.has(namespaces)  # reads one dict: needs no lock
+        with self._lock:  # an edit being superseded is not to be missed for a moment
+            return self._live.has(namespaces)
 
     def counts(self) -> dict[str, int]:
         """Return the number of live edits by namespace."""

@@ -1,0 +1,186 @@
+"""The transactions that write: each is durable, and in the mirror, when it returns."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from memedit.errors import ConflictError, InvalidInputError, MemoryFailure, NotFoundError
+from memedit.memory import store
+from memedit.memory.database import Database, DuplicateKey
+from memedit.memory.drafts import checked_author, checked_draft, with_vectors, without_vectors
+from memedit.memory.encoding import Encoder, Progress, Vectors, encode_all
+from memedit.memory.ids import IdMaker, split_ref
+from memedit.memory.mirror import Mirror, encoder_mismatch
+from memedit.memory.records import NewEdit
+from memedit.memory.rows import StoredEdit, digest_of
+from memedit.memory.texts import texts_of
+from memedit.types import Edit, Status
+
+OnDuplicate = Literal["store", "return"]
+_MOST_ATTEMPTS = 3
+
+
+class Writer:
+    """Writes edits; what the methods promise is said at those of ``EditMemory``."""
+
+    def __init__(self, database: Database, mirror: Mirror) -> None:
+        self._database = database
+        self._mirror = mirror
+        self._ids = IdMaker()
+        self._writing = threading.Lock()  # so that own commits are mirrored in their order
+
+    def add(
+        self, new: Sequence[NewEdit], on_duplicate: OnDuplicate, progress: Progress | None
+    ) -> list[Edit]:
+        """Store new edits in one transaction."""
+        if on_duplicate not in ("store", "return"):
+            raise InvalidInputError(f"on_duplicate is store or return; got {on_duplicate!r}")
+        ids = self._ids.make(len(new))
+        drafts = [checked_draft(name, one) for name, one in zip(ids, new, strict=True)]
+        if not drafts:
+            return []
+        digests = [digest_of(draft) for draft in drafts]
+        known: dict[str, Edit] = {}
+        if on_duplicate == "return":  # what is there already need not be encoded
+            with self._database.read() as connection:
+                known = store.read_same(connection, digests)
+        vectors = self._encoded(
+            [draft for draft, digest in zip(drafts, digests, strict=True) if digest not in known],
+            progress,
+        )
+        for _ in range(_MOST_ATTEMPTS):
+            try:
+                return self._written(drafts, digests, vectors, on_duplicate == "return")
+            except DuplicateKey:  # another process has made the same id in the same millisecond
+                ids = self._ids.make(len(drafts))
+                drafts = [
+                    draft.model_copy(update={"id": name})
+                    for draft, name in zip(drafts, ids, strict=True)
+                ]
+        raise MemoryFailure("other processes took every id that was made; add the edits again")
+
+    def _written(
+        self,
+        drafts: Sequence[Edit],
+        digests: Sequence[str],
+        vectors: dict[str, Vectors],
+        reuse: bool,
+    ) -> list[Edit]:
+        answer: list[Edit] = []
+        stored: list[StoredEdit] = []
+        with self._writing:
+            with self._changing() as (connection, meta):
+                same = store.read_same(connection, digests) if reuse else {}
+                for draft, digest in zip(drafts, digests, strict=True):
+                    if digest not in same:
+                        if texts_of(draft.request)[0].text not in vectors:
+                            # Known a moment ago, and retracted since.
+                            vectors |= self._encoded([draft], None)
+                        stored.append(with_vectors(meta.seq + len(stored) + 1, draft, vectors))
+                        if reuse:
+                            same[digest] = draft
+                    answer.append(same.get(digest, draft))
+                store.advance(connection, len(stored))
+                store.insert_edits(connection, stored)
+            self._mirror.take_over(meta.seq, stored)
+        return answer
+
+    def supersede(self, edit_id: str, new: NewEdit) -> Edit:
+        """Replace the live version; the namespace stays that of the edit."""
+        name, _ = split_ref(edit_id)
+        draft = checked_draft(name, new)
+        vectors = self._encoded([draft], None)
+        return self._replaced(
+            edit_id,
+            lambda seq, _, facts: with_vectors(seq, draft.model_copy(update=facts), vectors),
+        )
+
+    def retract(self, edit_id: str, author: str | None) -> Edit:
+        """Replace the live version by one that no search finds."""
+        said = {"status": Status.RETRACTED, "author": checked_author(author)}
+        return self._replaced(
+            edit_id,
+            lambda seq, old, facts: without_vectors(
+                seq, old.model_copy(update=facts | said), self._mirror.encoder.dim
+            ),
+        )
+
+    def _replaced(
+        self, edit_id: str, write: Callable[[int, Edit, dict[str, Any]], StoredEdit]
+    ) -> Edit:
+        """Put the version that ``write`` makes in the place of the live one."""
+        with self._writing:
+            with self._changing() as (connection, meta):
+                old = _live_version(connection, edit_id)
+                facts = {
+                    "version": old.version + 1,
+                    "namespace": old.namespace,
+                    "supersedes": old.ref,
+                    "created_at": datetime.now(UTC),
+                }
+                stored = write(meta.seq + 1, old, facts)
+                store.close_version(connection, old)
+                store.advance(connection, 1)
+                store.insert_edits(connection, [stored])
+            self._mirror.take_over(meta.seq, [stored])
+        return stored.edit
+
+    def reindex(self, encoder: Encoder, progress: Progress | None) -> int:
+        """Encode all live edits anew."""
+        vectors: dict[str, Vectors] = {}
+        with self._writing:
+            while True:
+                with self._database.read() as connection:
+                    seen = store.read_meta(connection).seq
+                    edits = store.read_live_edits(connection)
+                texts = [text.text for _, edit in edits for text in texts_of(edit.request)]
+                missing = [text for text in texts if text not in vectors]
+                vectors |= encode_all(encoder, missing, progress)
+                with self._database.write() as connection:
+                    if store.lock(connection).seq != seen:
+                        continue  # another process has written meanwhile: encode that as well
+                    store.delete_all_vectors(connection)
+                    store.insert_vectors(
+                        connection, [with_vectors(seq, edit, vectors) for seq, edit in edits]
+                    )
+                    store.set_encoder(connection, encoder.fingerprint, encoder.dim)
+                break
+            self._mirror.replace_encoder(encoder)
+        return len(edits)
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[Connection, store.Meta]]:
+        """Give a transaction of the only writer, and the state it begins with."""
+        with self._database.write() as connection:
+            meta = store.lock(connection)
+            if meta.encoder != self._mirror.encoder.fingerprint:
+                raise encoder_mismatch(meta.encoder, self._mirror.encoder.fingerprint)
+            yield connection, meta
+
+    def _encoded(self, drafts: Sequence[Edit], progress: Progress | None) -> dict[str, Vectors]:
+        texts = [text.text for draft in drafts for text in texts_of(draft.request)]
+        return encode_all(self._mirror.encoder, texts, progress)
+
+
+def _live_version(connection: Connection, ref: str) -> Edit:
+    name, wanted = split_ref(ref)
+    edit = store.read_version(connection, name, None)
+    if edit is None or (wanted is not None and wanted > edit.version):
+        raise unknown_edit(name, wanted)
+    if wanted is not None and wanted != edit.version:
+        raise ConflictError(f"{ref} is no longer the newest version; that is {edit.ref}")
+    if edit.status is not Status.LIVE:
+        raise ConflictError(f"{edit.ref} is {edit.status.value}, not live; add the edit anew")
+    return edit
+
+
+def unknown_edit(edit_id: str, version: int | None) -> NotFoundError:
+    """Return the error for an edit that is not there."""
+    ref = edit_id if version is None else f"{edit_id}@{version}"
+    return NotFoundError(f"no edit {ref} in the memory; `memedit list` shows those that are there")
