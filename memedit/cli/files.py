@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, print_table, progress
-from memedit.cli.store import open_store
+from memedit.cli.store import LocalStore, Store, open_store
+from memedit.errors import InvalidInputError
+from memedit.types import EditRequest
+
+if TYPE_CHECKING:
+    from memedit.memory import NewEdit
 
 BATCH = 256
-"""Edits stored in one transaction: a batch is there as a whole, or not at all."""
+"""Edits sent to a proxy at once; each batch is stored as a whole, or not at all."""
 SHOWN = 10
 
 
 def import_file(
     file: Annotated[Path, typer.Argument(help="The file to read.", exists=True, dir_okay=False)],
     format: Annotated[
-        str, typer.Option("--format", "-f", help="auto, jsonl, knowedit, zsre, counterfact, mquake")
+        str,
+        typer.Option("--format", "-f", help="auto, jsonl, knowedit, zsre, ..."),
     ] = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many edits.")] = None,
+    rephrases: Annotated[
+        bool,
+        typer.Option(help="Keep paraphrases; leave them out where they are to measure edits."),
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count, store none.")] = False,
     namespace: opt.Namespace = None,
     author: opt.Author = None,
@@ -33,33 +44,64 @@ def import_file(
 ) -> None:
     """Import edits from a file; what cannot be read as an edit is counted and named.
 
+    A record's own namespace and author go before those given here.  A memory takes all edits of
+    the file or none; a proxy takes them in batches.
+
     Example: memedit import wiki_counterfact.json --format knowedit --namespace wiki
     """
+    from dataclasses import replace
+
+    from memedit.config import Settings
     from memedit.memory.formats import read_edits
 
-    read = read_edits(format, file)
-    requests = read.requests[:limit]
+    fallback = namespace or Settings.read(config).memory.namespace
+    read = read_edits(format, file, namespace=fallback, rephrases=rephrases)
+    new = [
+        edit if edit.author is not None else replace(edit, author=author)
+        for edit in read.edits[:limit]
+    ]
     stored = 0
-    if not dry_run:
-        with (
-            open_store(memory, url, key, config) as store,
-            progress(f"importing {file.name}", len(requests)) as bar,
-        ):
-            for start in range(0, len(requests), BATCH):
-                batch = requests[start : start + BATCH]
-                stored += len(store.add(batch, namespace=namespace, author=author))
-                bar.advance(bar.task_ids[0], len(batch))
-    skipped = [{"record": str(record), "reason": reason} for record, reason in read.skipped]
+    if new and not dry_run:
+        with open_store(memory, url, key, config) as store, progress(f"importing {file}") as tell:
+            stored = _store_all(store, new, tell)
+    skipped = [{"record": one.record, "reason": one.reason} for one in read.skipped]
     if json:
-        print_json({"file": str(file), "read": len(requests), "stored": stored, "skipped": skipped})
+        counts = {"format": read.format, "read": len(new), "stored": stored}
+        print_json({"file": str(file), **counts, "skipped": skipped})
         return
-    typer.echo(f"{stored} edits stored, {len(requests)} read, {len(skipped)} records skipped")
+    typer.echo(
+        f"{file}: {len(new)} edits read as {read.format}, {stored} stored, "
+        f"{len(skipped)} records skipped"
+    )
     if skipped:
         print_table(
             ("record", "why it was skipped"),
             ([item["record"], item["reason"]] for item in skipped[:SHOWN]),
             title=f"the first {SHOWN} of {len(skipped)}" if len(skipped) > SHOWN else "",
         )
+
+
+def _store_all(store: Store, new: Sequence[NewEdit], tell: Callable[[int, int], None]) -> int:
+    """Store edits: in a memory all or none, through a proxy batch by batch."""
+    if isinstance(store, LocalStore):
+        return len(store.memory.add_edits(new, progress=tell))
+    together: dict[tuple[Any, ...], list[EditRequest]] = {}
+    for edit in new:
+        where = (edit.namespace, edit.author, edit.valid_from, edit.valid_to)
+        together.setdefault(where, []).append(edit.request)
+    stored = 0
+    for (namespace, author, valid_from, valid_to), requests in together.items():
+        for start in range(0, len(requests), BATCH):
+            added = store.add(
+                requests[start : start + BATCH],
+                namespace=namespace,
+                author=author,
+                valid_from=valid_from,
+                valid_to=valid_to,
+            )
+            stored += len(added)
+            tell(stored, len(new))
+    return stored
 
 
 def export(
@@ -79,4 +121,33 @@ def export(
 
     Example: memedit export edits.jsonl --namespace wiki
     """
-    raise NotImplementedError
+    from memedit.memory.formats.jsonl import as_line
+
+    with open_store(memory, url, key, config) as store:
+        lines = map(as_line, store.list(namespace=namespace))
+        if file is None:
+            for line in lines:
+                typer.echo(line)
+            return
+        count = _write(file, lines)
+    if json:
+        print_json({"file": str(file), "edits": count})
+    else:
+        typer.echo(f"{count} edits written to {file}")
+
+
+def _write(file: Path, lines: Iterable[str]) -> int:
+    """Write lines to a file that is there whole, or as it was before."""
+    count = 0
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as sink:
+            for line in lines:
+                sink.write(f"{line}\n")
+                count += 1
+        partial.replace(file)
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return count

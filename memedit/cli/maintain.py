@@ -87,13 +87,8 @@ def reindex(
         with open_memory(settings=settings, reindex=True) as opened:
             count = sum(opened.namespaces().values())
     else:
-        with opened, progress("encoding", None) as bar:
-            count = opened.reindex(
-                opened.encoder,
-                progress=lambda done, total: bar.update(
-                    bar.task_ids[0], completed=done, total=total
-                ),
-            )
+        with opened, progress("encoding") as tell:
+            count = opened.reindex(opened.encoder, progress=tell)
     if json:
         print_json({"edits": count})
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from memedit.types import Edit, Status
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
 
 def print_json(value: Any) -> None:
@@ -85,15 +84,21 @@ def said(edit: Edit) -> str:
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Progress]:
-    """Show a bar on stderr while long work runs; only where stderr is a terminal."""
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr while long work runs, only where stderr is a terminal.
+
+    Yields:
+        What the work calls with (done, in all).
+
+    """
     from rich.console import Console
     from rich.progress import Progress
 
-    on_stderr = Console(stderr=True)
-    with Progress(console=on_stderr, transient=True, disable=not sys.stderr.isatty()) as bar:
-        bar.add_task(what, total=total)
-        yield bar
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _cell(value: Any) -> str:
