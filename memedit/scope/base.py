@@ -48,9 +48,12 @@ class ScopeClassifier(ABC):
     """What whoever reads the decisions should know, such as that the encoder is another one."""
 
     @classmethod
-    @abstractmethod
     def open(cls, encoder: Encoder, *, threshold: float | None = None) -> Self:
         """Make one for the encoder in use; ``threshold`` ``None`` takes the calibrated one."""
+        classifier = cls()
+        if threshold is not None:
+            classifier.threshold = threshold
+        return classifier
 
     @abstractmethod
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:

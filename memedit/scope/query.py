@@ -10,11 +10,11 @@ WINDOW = 600
 """Characters of one window: about 150 tokens, well within what an encoder reads of a text."""
 
 SHORT = 4
-"""A turn of at most so many words may lean on the turn before it without any pronoun."""
+"""A question of at most so many words may lean on the turn before it without any pronoun."""
 
 _OPENERS = re.compile(
-    r"(?:and|or|but|so|then|also|ok|okay|well|what about|how about|what of|same for|why|since when"
-    r"|what else|who else|where else|anything else|more)\b",
+    r"(?:and|or|but|so|then|also|what about|how about|what of|same for|why|since when|what else"
+    r"|who else|where else|anything else)\b",
     re.IGNORECASE,
 )
 _PRONOUNS = re.compile(
@@ -32,7 +32,7 @@ _DUMMY_IT = re.compile(
     r"|what time is it|is there|are there|there (?:is|are|was|were))\b",
     re.IGNORECASE,
 )
-_NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w'-]*|\d{3,}|[\"“«]")  # noqa: RUF001
+_NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w'-]*|\d{3,}|[\"“«]")
 _BORDER = re.compile(r"(?<=[.!?。！？])\s+|\n+")  # noqa: RUF001
 
 
@@ -60,8 +60,9 @@ def leans(query: QueryText) -> bool:
     """Tell whether the text can only be understood with the turns before it.
 
     A word that points back ("its", "that country"), a beginning that continues ("and in 2010?"),
-    or an ellipsis of a few words; a text that names something itself does not lean on a pronoun
-    that follows the name ("Where did Ada Lovelace live when she was young?").
+    or a question of a few words ("Capital?"); thanks lean on nothing.  A text that names
+    something itself does not lean on a pronoun that follows the name ("Where did Ada Lovelace
+    live when she was young?").
     """
     text = query.text.strip()
     if not text or not query.context or len(text) > WINDOW // 2:
@@ -72,7 +73,7 @@ def leans(query: QueryText) -> bool:
     back = _PRONOUNS.search(bare) or _DEMONSTRATIVE.search(bare)
     if back is not None:
         return _NAME.search(bare, 0, back.start()) is None
-    return len(text.split()) <= SHORT and _NAME.search(text) is None
+    return text.endswith("?") and len(text.split()) <= SHORT and _NAME.search(text) is None
 
 
 def head(text: str, size: int = WINDOW) -> str:

@@ -1,0 +1,75 @@
+"""Scope by similarity alone: the honest baseline."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Self
+
+from memedit.errors import InvalidInputError
+from memedit.registry import register
+from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
+from memedit.scope.calibration import Calibration, family, shipped_calibration
+from memedit.types import ScopeDecision, ScopeLabel
+
+log = logging.getLogger(__name__)
+
+
+@register("cosine")
+class Cosine(ScopeClassifier):
+    """Reads the similarity that the search found as a probability (Platt scaling).
+
+    It knows nothing but that number: another relation of the same subject ("population of X"
+    beside "capital of X") lies close and fires too often, and whether an answer depends on an
+    edit through another hop it cannot tell, so ``dependent`` is always 0.
+
+    Args:
+        calibration: how to read similarities; ``None`` takes the shipped one.
+        threshold: the probability from which an edit fires; ``None`` takes the calibrated one.
+
+    """
+
+    def __init__(
+        self, calibration: Calibration | None = None, *, threshold: float | None = None
+    ) -> None:
+        if threshold is not None and not 0.0 <= threshold <= 1.0:
+            raise InvalidInputError(f"got threshold {threshold}; expected a probability in [0, 1]")
+        self.calibration = calibration if calibration is not None else shipped_calibration()
+        self.threshold = (
+            threshold if threshold is not None else self.calibration.threshold_probability
+        )
+        self.note: str | None = None
+
+    @classmethod
+    def open(cls, encoder: Encoder, *, threshold: float | None = None) -> Self:
+        """Make one for the encoder in use; warns if the calibration is another encoder's."""
+        classifier = cls(threshold=threshold)
+        theirs = classifier.calibration.encoder
+        if family(encoder.fingerprint) != theirs:
+            classifier.note = (
+                f"scope 'cosine' was calibrated with encoder {theirs}, not with "
+                f"{encoder.fingerprint}: its probabilities are a guess; run "
+                "python -m memedit.scope.calibrate, or set scope.threshold"
+            )
+            log.warning("%s", classifier.note)
+        return classifier
+
+    def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:
+        """Judge every candidate of every query; see ``ScopeClassifier.classify``."""
+        decisions: list[list[ScopeDecision]] = []
+        for judged in inputs:
+            row = []
+            for candidate in judged.candidates:
+                direct = self.calibration.probability(candidate.similarity)
+                fires = direct >= self.threshold
+                row.append(
+                    ScopeDecision(
+                        candidate=candidate,
+                        label=ScopeLabel.DIRECT if fires else ScopeLabel.UNRELATED,
+                        direct=direct,
+                        dependent=0.0,
+                        unrelated=1.0 - direct,
+                    )
+                )
+            decisions.append(row)
+        return decisions
