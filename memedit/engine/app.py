@@ -73,7 +73,7 @@ def create_engine_app(
         with scheduler:
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(
                 "/v1/chat/completions", ChatCompletions(scheduler, texts).__call__, methods=["POST"]
@@ -94,6 +94,8 @@ def create_engine_app(
         },
         lifespan=lifespan,
     )
+    app.state.scheduler = scheduler
+    return app
 
 
 class _About:

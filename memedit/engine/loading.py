@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ PADDABLE_LAYERS = frozenset({"full_attention", "sliding_attention"})
 FALLBACK_LENGTH = 2048
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoadedModel:
     """A causal language model in memory, with what the engine must know about it."""
 
@@ -48,17 +49,17 @@ class LoadedModel:
         """The ``torch.device`` that the model's inputs must be on."""
         return self.model.device
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         """Rows of the embedding: valid token ids are below it."""
         return int(self.model.get_input_embeddings().weight.shape[0])
 
-    @property
+    @cached_property
     def keeps_last_logits(self) -> bool:
         """Whether ``forward`` can be told to compute only the last positions' logits."""
         return "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
-    @property
+    @cached_property
     def can_be_padded(self) -> bool:
         """Whether sequences of different lengths may share one left-padded cache.
 

@@ -168,12 +168,19 @@ class Scheduler:
                 batch.drop_inactive()
                 if not batch.sequences:
                     continue
-                if self._batches and self.loaded.can_be_padded:
-                    self._batches[0].join(batch)
-                else:
-                    self._batches.append(batch)
+                self._join(batch)
             except Exception as error:
                 self._fail(part, error)
+
+    def _join(self, batch: Batch) -> None:
+        if not (self._batches and self.loaded.can_be_padded):
+            self._batches.append(batch)
+            return
+        try:
+            self._batches[0].join(batch)
+        except Exception as error:  # half joined, nobody's cache is whole any more
+            self._fail(self._batches.pop(0).sequences, error)
+            raise
 
     def _parts(self, group: list[GeneratedSequence]) -> list[list[GeneratedSequence]]:
         """Split equally long prompts: those whose every logit is wanted are read alone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import openai
 import pytest
 import torch
 import uvicorn
+from starlette.applications import Starlette
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -89,10 +91,10 @@ def loaded(checkpoint: Path) -> LoadedModel:
     return load_model(checkpoint, name=NAME, device="cpu")
 
 
-@pytest.fixture(scope="session")
-def base_url(loaded: LoadedModel) -> Iterator[str]:
-    """The engine behind uvicorn on a free port."""
-    config = uvicorn.Config(create_engine_app(loaded), port=0, log_level="warning")
+@contextmanager
+def served(app: Starlette) -> Iterator[str]:
+    """Run ``app`` behind uvicorn on a free port; yields its URL."""
+    config = uvicorn.Config(app, port=0, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -103,6 +105,12 @@ def base_url(loaded: LoadedModel) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def base_url(loaded: LoadedModel) -> Iterator[str]:
+    with served(create_engine_app(loaded)) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
