@@ -9,7 +9,7 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, print_json_array, print_table
-from memedit.cli.store import Store, open_store
+from memedit.cli.store import open_store
 from memedit.errors import InvalidInputError
 from memedit.types import ScopeLabel
 
@@ -54,26 +54,12 @@ def route(
     with open_store(memory, url, key, config) as store:
         for start in range(0, len(asked), BATCH):
             batch = asked[start : start + BATCH]
-            reports = _reports(store, batch, namespace, threshold)
+            reports = store.route(batch, namespaces=namespace, threshold=threshold)
             lines += map(summary, batch, reports)
     if json:
         print_json_array(lines)
     else:
         print_table(("action", "scope", "p", "edits", "reason", "prompt"), map(_row, lines))
-
-
-def _reports(
-    store: Store, prompts: list[Prompt], namespaces: list[str] | None, threshold: float | None
-) -> list[RouteReport]:
-    """Route plain prompts together, conversations one by one; the order stays."""
-    plain = [prompt for prompt in prompts if isinstance(prompt, str)]
-    routed = iter(store.route(plain, namespaces=namespaces, threshold=threshold) if plain else ())
-    return [
-        next(routed)
-        if isinstance(prompt, str)
-        else store.route_conversation(prompt, namespaces=namespaces, threshold=threshold)
-        for prompt in prompts
-    ]
 
 
 def summary(prompt: Prompt, report: RouteReport) -> dict[str, Any]:

@@ -67,21 +67,12 @@ class Store(Protocol):
 
     def route(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Sequence[Mapping[str, Any]]],
         *,
         namespaces: Sequence[str] | None = None,
         threshold: float | None = None,
     ) -> Sequence[RouteReport]:
         """Say what would be done with each prompt."""
-
-    def route_conversation(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        namespaces: Sequence[str] | None = None,
-        threshold: float | None = None,
-    ) -> RouteReport:
-        """Say what would be done with a conversation."""
 
 
 class LocalStore:
@@ -161,44 +152,19 @@ class LocalStore:
 
     def route(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Sequence[Mapping[str, Any]]],
         *,
         namespaces: Sequence[str] | None = None,
         threshold: float | None = None,
     ) -> Sequence[RouteReport]:
         """Say what would be done with each prompt."""
-        return self._routed([QueryText(prompt) for prompt in prompts], namespaces, threshold)
-
-    def route_conversation(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        namespaces: Sequence[str] | None = None,
-        threshold: float | None = None,
-    ) -> RouteReport:
-        """Say what would be done with a conversation."""
-        from memedit.routing import wire_for
-        from memedit.routing.wire.base import NotRead, TextPrompt
-
-        chat = wire_for("POST", "/v1/chat/completions")
-        try:
-            prompts = chat.read({"messages": list(messages)}) if chat is not None else ()
-        except NotRead as outcome:
-            raise InvalidInputError(f"messages ask nothing in words ({outcome.note})") from None
-        queries = [prompt.query for prompt in prompts if isinstance(prompt, TextPrompt)]
-        return self._routed(queries, namespaces, threshold)[0]
-
-    def _routed(
-        self,
-        queries: Sequence[QueryText],
-        namespaces: Sequence[str] | None,
-        threshold: float | None,
-    ) -> Sequence[RouteReport]:
         from memedit.client.replies import report
         from memedit.routing import RouteQuery
 
         spaces = self._spaces(namespaces)
-        asked = [RouteQuery(query, Surface.CHAT, spaces, threshold) for query in queries]
+        asked = [
+            RouteQuery(_query_of(prompt), Surface.CHAT, spaces, threshold) for prompt in prompts
+        ]
         return [report(route) for route in self._router.decide(asked)]
 
     @cached_property
@@ -209,6 +175,22 @@ class LocalStore:
 
     def _spaces(self, namespaces: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(namespaces or (self.settings.memory.namespace,))
+
+
+def _query_of(prompt: str | Sequence[Mapping[str, Any]]) -> QueryText:
+    """Return what a prompt asks; of a conversation, what the chat format reads out of it."""
+    from memedit.routing import wire_for
+    from memedit.routing.wire.base import NotRead, TextPrompt
+
+    if isinstance(prompt, str):
+        return QueryText(prompt)
+    chat = wire_for("POST", "/v1/chat/completions")
+    try:
+        found = chat.read({"messages": list(prompt)}) if chat is not None else ()
+    except NotRead as outcome:
+        raise InvalidInputError(f"messages ask nothing in words ({outcome.note})") from None
+    [query] = [one.query for one in found if isinstance(one, TextPrompt)]
+    return query
 
 
 @contextmanager

@@ -85,7 +85,6 @@ class Client:
     retract = _blocking(calls.retract)
     history = _blocking(calls.history)
     route = _blocking(calls.route)
-    route_conversation = _blocking(calls.route_conversation)
     stats = _blocking(calls.stats)
     namespaces = _blocking(calls.namespaces)
 
@@ -144,7 +143,6 @@ class AsyncClient:
     retract = _awaitable(calls.retract)
     history = _awaitable(calls.history)
     route = _awaitable(calls.route)
-    route_conversation = _awaitable(calls.route_conversation)
     stats = _awaitable(calls.stats)
     namespaces = _awaitable(calls.namespaces)
 

@@ -103,8 +103,8 @@ def page(
     after: str | None = None,
 ) -> Call[list[Edit]]:
     """Return at most ``limit`` edits in the order of their ids, those behind ``after``."""
-    every = "true" if status is None else None
-    given = _given(namespace=namespace, status=status, any=every, limit=limit, after=after)
+    wanted = "all" if status is None else status.value
+    given = _given(namespace=namespace, status=wanted, limit=limit, after=after)
     params = tuple((name, str(value)) for name, value in given.items())
     return Call("GET", f"{PREFIX}/edits", lambda reply: _edits(reply["edits"]), params)
 
@@ -144,7 +144,7 @@ def supersede(
 ) -> Call[Edit]:
     """Replace an edit by a new version of it; the old one stays in the history."""
     body = {
-        "edit": request.model_dump(mode="json", exclude_defaults=True),
+        "request": request.model_dump(mode="json", exclude_defaults=True),
         **_given(author=author, valid_from=valid_from, valid_to=valid_to),
     }
     return Call("PUT", _edit_path(edit_id), _EDIT.validate_python, body=body)
@@ -162,7 +162,7 @@ def history(edit_id: str) -> Call[list[Edit]]:
 
 
 def route(
-    prompts: Sequence[str],
+    prompts: Sequence[str | Sequence[Mapping[str, Any]]],
     *,
     namespaces: Sequence[str] | None = None,
     threshold: float | None = None,
@@ -171,10 +171,10 @@ def route(
     """Say what would be done with each prompt, and why; nothing is sent to a model.
 
     Args:
-        prompts: each is asked by itself.
+        prompts: texts, or conversations as lists of ``{"role": ..., "content": ...}``.
         namespaces: which edits may fire; ``None`` is the server's own default.
         threshold: the probability from which an edit fires; ``None`` is the classifier's own.
-        surface: whether the prompts are chat turns or texts to be continued.
+        surface: whether texts are chat turns, or to be continued.
 
     """
     body = {
@@ -185,18 +185,6 @@ def route(
     return Call("POST", f"{PREFIX}/route", _routes, body=body)
 
 
-def route_conversation(
-    messages: Sequence[Mapping[str, Any]],
-    *,
-    namespaces: Sequence[str] | None = None,
-    threshold: float | None = None,
-) -> Call[RouteReport]:
-    """Say what would be done with a conversation, ``{"role": ..., "content": ...}`` by turn."""
-    given = _given(namespaces=namespaces, threshold=threshold)
-    body = {"messages": list(messages), **given}
-    return Call("POST", f"{PREFIX}/route", lambda reply: _routes(reply)[0], body=body)
-
-
 def stats() -> Call[dict[str, Any]]:
     """Return counts of the memory, its encoder and its index."""
     return Call("GET", f"{PREFIX}/stats", _OBJECT.validate_python)
@@ -204,7 +192,7 @@ def stats() -> Call[dict[str, Any]]:
 
 def namespaces() -> Call[dict[str, int]]:
     """Return the namespaces with the number of live edits in each."""
-    return Call("GET", f"{PREFIX}/namespaces", _COUNTS.validate_python)
+    return Call("GET", f"{PREFIX}/namespaces", _counts)
 
 
 def _edits(raw: Any) -> list[Edit]:
@@ -213,6 +201,10 @@ def _edits(raw: Any) -> list[Edit]:
 
 def _routes(raw: Any) -> list[RouteReport]:
     return list(_ROUTES.validate_python(raw["routes"]))
+
+
+def _counts(raw: Any) -> dict[str, int]:
+    return _COUNTS.validate_python(raw["namespaces"])
 
 
 def _edit_path(edit_id: str) -> str:

@@ -100,7 +100,8 @@ def test_search_and_route_say_what_they_found(client: memedit.Client) -> None:
     assert never.edits, "with threshold 0 every candidate fires"
 
     turns = [{"role": "user", "content": "Hello!"}, {"role": "user", "content": ASKED}]
-    assert client.route_conversation(turns).edits == (capital.ref,)
+    talk, text = client.route([turns, UNRELATED])
+    assert (talk.edits, text.edits) == ((capital.ref,), ())
 
 
 def test_stats_count_edits(client: memedit.Client) -> None:
