@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from memedit.errors import MemeditError as MemeditError
     from memedit.types import Edit as Edit
     from memedit.types import EditRequest as EditRequest
+    from memedit.wiring import open_memory as open_memory
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "async_http_client",
     "http_client",
+    "open_memory",
 ]
 
 
@@ -41,6 +43,7 @@ def __getattr__(name: str) -> Any:
         "Edit": "memedit.types",
         "EditRequest": "memedit.types",
         "MemeditError": "memedit.errors",
+        "open_memory": "memedit.wiring",
     }
     if name not in homes:
         raise AttributeError(f"module 'memedit' has no attribute {name!r}")
