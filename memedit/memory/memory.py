@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from memedit.errors import InvalidInputError, MemoryFailure
-from memedit.indexes.catalog import AUTO
+from memedit.indexes.catalog import AUTO, open_index
 from memedit.memory import store
 from memedit.memory.database import Database
 from memedit.memory.encoding import Encoder, Progress, Vectors
@@ -65,6 +65,7 @@ class EditMemory:
             MemoryFailure: the database cannot be reached, read or created.
 
         """
+        open_index(index, encoder.dim)  # so that a wrong name is an error now, not at the first edit
         memory = cls(Database(url), encoder, index)
         try:
             memory._start(reindex)
