@@ -231,7 +231,7 @@ class _Writer:
     def _constant(self, name: str, value: Array) -> str:
         from onnx import numpy_helper
 
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self._constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def _node(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:

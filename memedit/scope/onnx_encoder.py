@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,8 +40,7 @@ class OnnxEncoder:
         self._tokenizer = TextTokenizer(
             checkpoint.tokenizer, checkpoint.max_length, lower_case=checkpoint.lower_case
         )
-        file = cache_dir / f"{digest}-{RUNTIME}.onnx"
-        self._session = _open_session(checkpoint, file, threads)
+        self._session = _open_session(checkpoint, cache_dir, f"{digest}-{RUNTIME}", threads)
 
     @property
     def dim(self) -> int:
@@ -96,23 +96,32 @@ def _padded(
     return ids, mask
 
 
-def _open_session(checkpoint: Checkpoint, file: Path, threads: int) -> onnxruntime.InferenceSession:
-    """Open the cached graph; a graph that is missing or unreadable is made anew."""
-    if file.is_file():
+def _open_session(
+    checkpoint: Checkpoint, cache_dir: Path, name: str, threads: int
+) -> onnxruntime.InferenceSession:
+    """Open the cached graph; a graph that is missing or damaged is made anew.
+
+    The checksum stands in the file's name: a damaged weight would otherwise load without a word
+    and give wrong vectors.
+    """
+    for file in sorted(cache_dir.glob(f"{name}-*.onnx")):
         try:
-            return _session(str(file), threads)
+            content = file.read_bytes()
+            if file.stem == f"{name}-{zlib.crc32(content):08x}":
+                return _session(content, threads)
+            log.warning("the cached encoder %s is damaged and is made anew", file)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             log.warning("the cached encoder %s is unreadable and is made anew: %s", file, error)
-    serialized: bytes = bert_graph.build(checkpoint).SerializeToString()
+    content = bert_graph.build(checkpoint).SerializeToString()
     try:
-        _write_whole(file, serialized)
+        _write_whole(cache_dir / f"{name}-{zlib.crc32(content):08x}.onnx", content)
     except OSError as error:
         # A read-only home costs the next start a second, not the service.
-        log.warning("the encoder cannot be cached as %s: %s", file, error)
-    return _session(serialized, threads)
+        log.warning("the encoder cannot be cached in %s: %s", cache_dir, error)
+    return _session(content, threads)
 
 
-def _session(model: str | bytes, threads: int) -> onnxruntime.InferenceSession:
+def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -81,12 +81,12 @@ def threshold_for(negatives: Floats, rate: float, weights: Floats | None = None)
         )
     share = _share(negatives, weights)
     order = np.argsort(-negatives, kind="stable")
-    scores, fired = negatives[order].astype(np.float64), np.cumsum(share[order])
+    scores, fired = negatives[order], np.cumsum(share[order])
     first = int(np.searchsorted(fired, rate + 1e-12, side="right"))
     if first == len(scores):
         return float(scores[-1])
-    # Everything from here down fires too often: stand just above it.
-    return float(np.nextafter(scores[first], np.inf))
+    # Everything from here down fires too often: stand just above it, in its own precision.
+    return float(np.nextafter(scores[first], negatives.dtype.type(np.inf)))
 
 
 def rate_above(scores: Floats, threshold: float, weights: Floats | None = None) -> float:

@@ -85,8 +85,8 @@ def relation_words(prompt: str, subject: str) -> frozenset[str]:
     ['citizenship', 'countr']
     """
     rest = prompt.casefold().replace(subject.casefold(), " ")
-    words = (re.sub(r"(?:ies|es|s|y)$", "", word) for word in re.findall(r"[^\W_]+", rest))
-    return frozenset(words) - _STOP
+    words = set(re.findall(r"[^\W_]+", rest)) - _STOP
+    return frozenset(re.sub(r"(?:ies|es|s|y)$", "", word) for word in words)
 
 
 def asks_the_same(probe: str, answers: frozenset[str], edit: EditRequest) -> bool:

@@ -1,0 +1,120 @@
+"""What every registered scope classifier keeps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from memedit.errors import InvalidInputError, UnknownNameError
+from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
+from memedit.scope.catalog import CLASSIFIERS, open_classifier
+from memedit.types import Candidate, Edit, EditRequest, QueryText, ScopeDecision, ScopeLabel
+
+SIMILARITIES = (-1.0, -0.2, 0.0, 0.3, 0.55, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
+PROMPT = "The capital of Vellmark is"
+
+
+@pytest.fixture(params=CLASSIFIERS.names())
+def classifier(request: pytest.FixtureRequest, encoder: Encoder) -> ScopeClassifier:
+    return open_classifier(request.param, encoder)
+
+
+def candidate(similarity: float, number: int = 0) -> Candidate:
+    edit = Edit(
+        id=f"e-{number:012d}",
+        version=1,
+        namespace="default",
+        request=EditRequest(prompt=PROMPT, subject="Vellmark", target_new="Osterhaven"),
+        statement=f"{PROMPT} Osterhaven.",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    return Candidate(edit, similarity, PROMPT)
+
+
+def asked(text: str, *similarities: float) -> ScopeInput:
+    found = tuple(candidate(similarity, i) for i, similarity in enumerate(similarities))
+    return ScopeInput(QueryText(text), found)
+
+
+def plain(decisions: list[ScopeDecision]) -> list[tuple[str, float, float, float]]:
+    return [(it.label, it.direct, it.dependent, it.unrelated) for it in decisions]
+
+
+def test_probabilities_are_probabilities(classifier: ScopeClassifier) -> None:
+    (decisions,) = classifier.classify([asked("What is Vellmark's capital?", *SIMILARITIES)])
+
+    for decision in decisions:
+        parts = (decision.direct, decision.dependent, decision.unrelated)
+        assert all(0.0 <= part <= 1.0 for part in parts)
+        assert sum(parts) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_more_similar_is_never_less_probable(classifier: ScopeClassifier) -> None:
+    (decisions,) = classifier.classify([asked("What is Vellmark's capital?", *SIMILARITIES)])
+
+    probabilities = [decision.probability for decision in decisions]
+    assert probabilities == sorted(probabilities)
+    assert probabilities[0] < 0.01
+    assert probabilities[-1] > 0.9
+
+
+def test_labels_follow_the_threshold(classifier: ScopeClassifier) -> None:
+    (decisions,) = classifier.classify([asked("What is Vellmark's capital?", *SIMILARITIES)])
+
+    assert 0.0 < classifier.threshold < 1.0
+    for decision in decisions:
+        fires = decision.probability >= classifier.threshold
+        assert (decision.label is not ScopeLabel.UNRELATED) == fires
+    assert {decision.label is ScopeLabel.UNRELATED for decision in decisions} == {True, False}
+
+
+def test_a_batch_decides_as_one_by_one_and_keeps_the_order(classifier: ScopeClassifier) -> None:
+    inputs = [
+        asked("What is Vellmark's capital?", 0.9, 0.4, 0.95),
+        asked("Nothing was found for this"),
+        asked("What is the population of Vellmark?", 0.7),
+    ]
+
+    together = classifier.classify(inputs)
+
+    assert [len(row) for row in together] == [3, 0, 1]
+    for given, row in zip(inputs, together, strict=True):
+        assert [decision.candidate for decision in row] == list(given.candidates)
+        (alone,) = classifier.classify([given])
+        assert plain(alone) == plain(row)
+    assert classifier.classify([]) == []
+
+
+def test_the_threshold_can_be_chosen(classifier: ScopeClassifier, encoder: Encoder) -> None:
+    chosen = type(classifier).open(encoder, threshold=0.25)
+    assert chosen.threshold == 0.25
+    with pytest.raises(InvalidInputError, match="threshold"):
+        type(classifier).open(encoder, threshold=1.5)
+
+
+def test_an_unknown_name_is_named(encoder: Encoder) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'cosine'"):
+        open_classifier("cosin", encoder)
+
+
+@pytest.mark.parametrize(
+    ("question", "fires"),
+    [
+        ("What is the capital of Vellmark?", True),
+        ("Which city is Vellmark's capital?", True),
+        ("What is the population of Vellmark?", False),
+        ("What currency does Vellmark use?", False),
+        ("What is the capital of Norway?", False),
+        ("How do I sort a list in Python?", False),
+    ],
+)
+def test_the_plain_cases_are_right(
+    classifier: ScopeClassifier, encoder: Encoder, question: str, fires: bool
+) -> None:
+    texts = [PROMPT, f"{PROMPT} Osterhaven."]
+    similarity = float((encoder.encode([question]) @ encoder.encode(texts).T).max())
+
+    ((decision,),) = classifier.classify([asked(question, similarity)])
+
+    assert (decision.probability >= classifier.threshold) == fires
