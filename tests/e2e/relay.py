@@ -31,8 +31,8 @@ class Exchange:
     reply: Message | None
 
     @property
-    def path(self) -> str:
-        return self.request.start.split(" ")[1]
+    def is_aside(self) -> bool:
+        return self.request.start.split(" ")[1] in {"/tokenize", "/detokenize"}
 
 
 class Relay:
@@ -83,8 +83,15 @@ class Relay:
 
     def bodies(self, header: str) -> dict[str, bytes]:
         """Map the value of ``header`` to the body of the request that carried it."""
-        named = ((one.request.header(header), one.request.body) for one in self.exchanges)
-        return {name: body for name, body in named if name is not None}
+        return {name: one.request.body for name, one in self.marked(header).items()}
+
+    def marked(self, header: str) -> dict[str, Exchange]:
+        """Map the value of ``header`` to the exchange it belongs to.
+
+        The proxy asks for tokens and texts with the client's own headers; those are left out.
+        """
+        named = {one.request.header(header): one for one in self.exchanges if not one.is_aside}
+        return {name: one for name, one in named.items() if name is not None}
 
     def _accept(self) -> None:
         while True:

@@ -109,7 +109,7 @@ def test_500_untouched_requests_cross_unchanged_both_ways(proxy: Proxy, relay: R
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(ask, range(REQUESTS)))
-    crossed = {one.request.header("x-mark"): one for one in relay.exchanges}
+    crossed = relay.marked("x-mark")
     assert {status for status, _, _ in answers} == {200}
     assert {route for _, _, route in answers} == {"pass"}
     for number, ((_, sent), (status, got, _)) in enumerate(zip(requests, answers, strict=True)):
@@ -139,7 +139,7 @@ def test_headers_cross_but_for_those_of_the_hop_and_our_own(
         body,
         **{k.replace("-", "_"): v for k, v in (given | ours | {"x-mark": mark + "-2"}).items()},
     )
-    crossed = {one.request.header("x-mark"): one for one in relay.exchanges}
+    crossed = relay.marked("x-mark")
     for name in (mark, mark + "-2"):
         headers = dict(crossed[name].request.headers)
         assert {key: headers.get(key) for key in given} == given | {"x-mark": name}

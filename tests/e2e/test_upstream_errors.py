@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -221,14 +222,16 @@ def test_an_answer_that_is_cut_in_the_middle_does_not_look_whole(
         relay.cut_after = 400
         body = json.dumps(wire.body(UNRELATED[1], tokens=20, stream=True))
         connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
-        connection.request("POST", wire.path, body, {"content-type": "application/json"})
-        reply = connection.getresponse()
-        assert reply.status == 200
         broken = False
-        try:
-            got = reply.read()
-        except (http.client.IncompleteRead, ConnectionError) as error:
-            broken, got = True, getattr(error, "partial", b"")
+        with contextlib.closing(connection):
+            connection.request("POST", wire.path, body, {"content-type": "application/json"})
+            reply = connection.getresponse()
+            assert reply.status == 200
+            with contextlib.closing(reply):
+                try:
+                    got = reply.read()
+                except (http.client.IncompleteRead, ConnectionError) as error:
+                    broken, got = True, getattr(error, "partial", b"")
         assert got.startswith((b"data:", b"event:"))
         ends = (b"[DONE]", b"response.completed", b"message_stop")
         assert not any(end in got for end in ends)
