@@ -38,6 +38,14 @@ def encoder(isolated_machine: None) -> Encoder:
     return open_encoder(EncoderSettings())
 
 
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny random Llama."""
+    from tests.tiny_checkpoint import save_tiny_llama
+
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny-llama"))
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[[Any], LiveServer]]:
     """Serve ASGI apps on free ports until the test ends."""

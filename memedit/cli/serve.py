@@ -97,13 +97,15 @@ def serve(
 
 def _start_engine(stack: ExitStack, settings: Settings) -> str:
     """Start the embedded engine as a child process; return its URL once it is healthy."""
-    from memedit.cli.processes import Server, free_port
+    from memedit.cli.processes import Server, free_port, is_free
 
     model = settings.engine.model
     if model is None or not model.is_dir():
         raise MissingResourceError(f"no checkpoint folder at {model}; --model names one")
     host = settings.engine.host
-    port = settings.engine.port or free_port(host)
+    # Whoever uses the proxy need not know the engine's port: a taken one is no reason to stop, and
+    # a stranger that answers on it must not be taken for the engine.
+    port = settings.engine.port if is_free(host, settings.engine.port) else free_port(host)
     url = f"http://{host}:{port}"
     engine = Server("the engine", engine_command(settings, port), f"{url}/health")
     stack.enter_context(engine)
