@@ -96,7 +96,7 @@ class Proxy:
         )
         self._edit_api = create_edit_api(settings, self._guard, router, memory, namespace)
         self._pages = Pages(
-            self._guard, self._metrics, self._upstream, Readiness(self._upstream, memory.namespaces)
+            self._guard, self._metrics, self._upstream, Readiness(self._upstream, memory.stats)
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,7 +168,6 @@ class Proxy:
             return
         path = exchange.path
         if path.startswith(OUR_PREFIX):
-            exchange.started = True  # it answers its errors itself
             await self._edit_api(scope, receive, self._noting(exchange, send))
             return
         if exchange.method in ("GET", "HEAD") and path in self._pages:

@@ -56,12 +56,13 @@ class Guard:
                     "with one of serve.admin_keys"
                 )
             return
-        host = header(headers, b"host")
-        if host is not None and not _is_own_name(host.decode("latin-1")):
-            raise ForeignHost(
-                f"without admin keys the edit API answers only to localhost and IP addresses, "
-                f"not to the host name {host.decode('latin-1')!r}; set serve.admin_keys"
-            )
+        for name, value in headers:
+            host = value.decode("latin-1")
+            if name == b"host" and not _is_own_name(host):
+                raise ForeignHost(
+                    "without admin keys the edit API answers only to localhost and IP addresses, "
+                    f"not to the host name {host!r}; set serve.admin_keys"
+                )
 
     def check_inference(self, headers: RawHeaders) -> None:
         """Let a model client in, or raise ``Unauthorized``."""

@@ -42,6 +42,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_CODES = {400: InvalidInputError.code, 404: "not_found", 405: "method_not_allowed"}
+
 EditId = Annotated[
     str, Path(description="The edit's id, or id@version.", examples=["e-0f3k9z2m7q1x"])
 ]
@@ -69,6 +71,7 @@ def create_edit_api(
             MemeditError: _memedit_error,
             RequestValidationError: _invalid,
             HTTPException: _http_error,
+            Exception: _defect,
         },
     )
     key = HTTPBearer(
@@ -257,6 +260,12 @@ async def _invalid(request: Request, error: RequestValidationError) -> JSONRespo
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    code = _CODES.get(error.status_code, "http_error")
     message = f"{request.method} {request.url.path}: {error.detail}"
     return JSONResponse(_error(code, message), error.status_code, headers=dict(error.headers or {}))
+
+
+async def _defect(request: Request, error: Exception) -> JSONResponse:
+    """Answer what was not raised on purpose; it is raised on, into the log."""
+    message = f"memedit failed ({type(error).__name__}); its log says more"
+    return JSONResponse(_error(MemeditError.code, message), 500)

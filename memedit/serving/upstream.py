@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -145,9 +146,11 @@ class Upstream:
                 "try again later, or raise serve.read_timeout"
             )
         if isinstance(error, aiohttp.ClientConnectorError):
+            # Its text would name the address, which is not the client's business.
+            number = error.os_error.errno
+            why = os.strerror(number) if number and number > 0 else "name or address not known"
             return UpstreamUnreachable(
-                "the upstream model server cannot be reached "
-                f"({error.os_error.strerror or type(error.os_error).__name__}); "
+                f"the upstream model server cannot be reached ({why}); "
                 "start it, or correct serve.upstream"
             )
         return UpstreamError(

@@ -10,6 +10,7 @@ class RawClient:
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._ahead = b""
 
     def __enter__(self) -> RawClient:
         return self
@@ -26,18 +27,20 @@ class RawClient:
         self.send(b"\r\n".join(lines))
 
     def until(self, mark: bytes) -> bytes:
-        """Read until ``mark`` has come, or the connection ends."""
-        got = b""
-        while mark not in got:
+        """Read up to and with ``mark``, or to the end of the connection."""
+        while mark not in self._ahead:
             part = self.socket.recv(65_536)
             if not part:
                 break
-            got += part
+            self._ahead += part
+        end = self._ahead.find(mark)
+        size = len(self._ahead) if end < 0 else end + len(mark)
+        got, self._ahead = self._ahead[:size], self._ahead[size:]
         return got
 
     def rest(self) -> bytes:
         """Read until the connection ends."""
-        got = b""
+        got, self._ahead = self._ahead, b""
         while part := self.socket.recv(65_536):
             got += part
         return got
