@@ -65,7 +65,9 @@ class EditMemory:
             MemoryFailure: the database cannot be reached, read or created.
 
         """
-        open_index(index, encoder.dim)  # so that a wrong name is an error now, not at the first edit
+        open_index(
+            index, encoder.dim
+        )  # so that a wrong name is an error now, not at the first edit
         memory = cls(Database(url), encoder, index)
         try:
             memory._start(reindex)

@@ -17,19 +17,6 @@ from tests.memory.hashing_encoder import HashingEncoder
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 WORDS = ["amber", "basalt", "cobalt", "dune", "ember", "fjord", "glade", "heath", "inlet", "kelp"]
-    "amber",
-    "basalt",
-    "cobalt",
-    "dune",
-    "ember",
-    "fjord",
-    "glade",
-    "heath",
-    "inlet",
-    "jetty",
-    "kelp",
-    "lagoon",
-]
 
 
 def make_request(draw: np.random.Generator) -> EditRequest:

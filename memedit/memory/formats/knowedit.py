@@ -52,10 +52,13 @@ class KnowEdit(EditFormat):
             for number, record in enumerate(source.listed()):
                 yield f"[{number}]", record
             return
-        if not any(isinstance(document.get(part), list) for part in ("K_F", "K_R")):
-            raise DatasetError("it has neither K_F nor K_R")
+        if not isinstance(document.get("K_F"), list):
+            raise DatasetError("it is no list of records, and has no list K_F")
         for part in ("K_F", "K_R"):
-            for number, record in enumerate(document.get(part) or ()):
+            records = document.get(part, [])
+            if not isinstance(records, list):
+                raise DatasetError(f"{part} is no list")
+            for number, record in enumerate(records):
                 yield f"{part}[{number}]", (part, record)
 
     def read(self, record: Any, namespace: str) -> NewEdit:
