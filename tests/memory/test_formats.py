@@ -267,7 +267,7 @@ MOMENTS = st.none() | st.datetimes(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     new=st.lists(
         st.builds(
