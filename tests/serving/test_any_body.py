@@ -62,6 +62,11 @@ bodies = (
 )
 
 
+asked = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("edits", "request", "prompts", "messages", "namespace"), anything)
+)
+
+
 class Stack:
     """One proxy and upstream for all examples."""
 
