@@ -72,7 +72,7 @@ class WireFormat(ABC):
 
     def error(self, status: int, code: str, message: str) -> bytes:
         """Render an error of our own as the API's JSON body."""
-        return _dump(self._error(status, code, message))
+        return compact_json(self._error(status, code, message))
 
     def error_event(self, status: int, code: str, message: str) -> bytes:
         """Render an error of our own as a server-sent event, for a stream that has begun."""
@@ -94,7 +94,8 @@ _OPENAI_TYPES = {
 }
 
 
-def _dump(value: object) -> bytes:
+def compact_json(value: object) -> bytes:
+    """Write JSON as ASCII bytes without white space."""
     return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
 
 

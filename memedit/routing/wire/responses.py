@@ -11,7 +11,7 @@ from memedit.routing.wire.base import (
     TextPlace,
     TextPrompt,
     WireFormat,
-    _dump,
+    compact_json,
     last_user_turn,
 )
 from memedit.types import QueryText, Surface
@@ -42,4 +42,4 @@ class Responses(WireFormat):
     def error_event(self, status: int, code: str, message: str) -> bytes:
         """Render an ``error`` event of the responses stream."""
         event = {"type": "error", "code": code, "message": message, "param": None}
-        return b"event: error\ndata: " + _dump(event) + b"\n\n"
+        return b"event: error\ndata: " + compact_json(event) + b"\n\n"
