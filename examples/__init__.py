@@ -1,0 +1,1 @@
+"""Worked examples: the reference model Atlas, a quickstart and agents."""

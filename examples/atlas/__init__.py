@@ -1,0 +1,1 @@
+"""Atlas, memedit's reference model: a small language model of a world known exactly."""

@@ -1,0 +1,239 @@
+"""Trains Atlas from nothing on two cores: `python -m examples.atlas.train --run DIR`.
+
+The run directory holds the tokenizer, the state (resumable) and the curve. The learning rate
+is warmed up, held, and decayed over the last steps; an average of the recent weights (EMA) is
+exported on the way, so a usable checkpoint exists at any time. `--decay N` branches off a
+decay of N steps from the saved state and leaves that state as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from tokenizers import Tokenizer
+from torch import nn
+
+from examples.atlas.corpus import Corpus
+from examples.atlas.export import export
+from examples.atlas.network import Shape, cast, collect_gradients, new_parameters
+from examples.atlas.stream import Stream
+from examples.atlas.tokenizer import train_tokenizer
+from examples.atlas.workers import Workers
+from examples.atlas.world import build_world
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train; `steps` in all, the last `decay` of them with a falling rate."""
+
+    steps: int = 20000
+    decay: int = 1500
+    warmup: int = 40
+    copying: int = 300
+    tokens: int = 4096
+    micro: int = 1024
+    ramp_from: int = 600
+    ramp: int = 2400
+    muon: float = 4e-3
+    adam: float = 3e-3
+    weight_decay: float = 0.02
+    ema: float = 0.99
+    seed: int = 11
+
+
+SMOKE = Recipe(steps=12, decay=4, warmup=2, copying=4, tokens=2048, micro=2048)
+SMOKE_SHAPE = Shape(vocab=1024, width=64, hidden=128, layers=2, heads=2)
+
+
+class Trainer:
+    """Parameters, optimizers and EMA, with a state that can be saved and loaded."""
+
+    def __init__(self, shape: Shape, recipe: Recipe):
+        self.shape = shape
+        self.recipe = recipe
+        self.parameters = new_parameters(shape, torch.Generator().manual_seed(recipe.seed))
+        hidden = [p for n, p in self.parameters.items() if p.ndim == 2 and "embed" not in n]
+        rest = [p for n, p in self.parameters.items() if p.ndim == 1 or "embed" in n]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(
+                hidden,
+                lr=recipe.muon,
+                weight_decay=recipe.weight_decay,
+                momentum=0.95,
+                adjust_lr_fn="match_rms_adamw",
+            ),
+            torch.optim.AdamW(rest, lr=recipe.adam, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
+        self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
+        self.step = 0
+        self.seen = 0
+
+    def rate(self, decay_from: int, decay: int) -> float:
+        """The factor on the learning rate at the present step."""
+        factor = min(1.0, (self.step + 1) / self.recipe.warmup)
+        if self.step >= decay_from:
+            factor *= max(0.02, 1 - (self.step - decay_from) / decay)
+        return factor
+
+    def train_step(self, workers: Workers, factor: float) -> tuple[float, float]:
+        """One step; (weighted loss, loss per answer token)."""
+        tally = workers.gradients(cast(self.parameters, self.shape), self.step)
+        self.seen += tally.tokens
+        collect_gradients(workers.leaves, self.parameters, self.shape)
+        nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        for optimizer, base in zip(
+            self.optimizers, (self.recipe.muon, self.recipe.adam), strict=True
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = base * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        keep = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for name, value in self.parameters.items():
+                self.average[name].lerp_(value, 1 - keep)
+        self.step += 1
+        return tally.loss, tally.answers
+
+    def save(self, path: Path) -> None:
+        """Writes the whole state."""
+        state: dict[str, Any] = {
+            "step": self.step,
+            "seen": self.seen,
+            "shape": self.shape.as_dict(),
+            "parameters": {n: p.detach() for n, p in self.parameters.items()},
+            "average": self.average,
+            "optimizers": [o.state_dict() for o in self.optimizers],
+        }
+        part = path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Reads a state that `save` wrote, for the same shape."""
+        state = torch.load(path, weights_only=True)
+        if state["shape"] != self.shape.as_dict():
+            raise ValueError(f"{path} holds {state['shape']}, expected {self.shape.as_dict()}")
+        self.step, self.seen = state["step"], state["seen"]
+        with torch.no_grad():
+            for name, value in self.parameters.items():
+                value.copy_(state["parameters"][name])
+        self.average = state["average"]
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+
+class Stop:
+    """Turns SIGTERM and SIGINT into a clean stop after the step in hand."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = True
+
+
+def make_stream(tokenizer: Path, recipe: Recipe) -> Stream:
+    """The stream of documents, the same in every process."""
+    corpus = Corpus(build_world())
+    loaded = Tokenizer.from_file(str(tokenizer))
+    return Stream(corpus, loaded, recipe.seed, recipe.tokens, recipe.micro, recipe.copying,
+                  (recipe.ramp_from, recipe.ramp))  # fmt: skip
+
+
+def train(
+    run: Path,
+    shape: Shape,
+    recipe: Recipe,
+    decay: int = 0,
+    export_every: int = 100,
+    save_every: int = 50,
+    export_to: Path | None = None,
+    processes: int = 1,
+) -> Trainer:
+    """Trains, or goes on training, in `run`; returns the trainer at its end.
+
+    With `decay`, the saved state is decayed over that many steps and exported, and stays.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    export_to = export_to or run / "export"
+    world = build_world()
+    path = run / "tokenizer.json"
+    if not path.exists():
+        train_tokenizer(world, shape.vocab).save(str(path))
+    tokenizer = Tokenizer.from_file(str(path))
+    trainer = Trainer(shape, recipe)
+    state = run / "state.pt"
+    if state.exists():
+        trainer.load(state)
+    steps = trainer.step + decay if decay else recipe.steps
+    decay_from = trainer.step if decay else recipe.steps - recipe.decay
+    length = decay or recipe.decay
+    stop = Stop()
+    curve = (run / ("curve-decay.jsonl" if decay else "curve.jsonl")).open("a", encoding="utf-8")
+    columns = (
+        *Progress.get_default_columns(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    began, first = time.monotonic(), trainer.seen
+    workers = Workers(
+        cast(trainer.parameters, shape), shape, partial(make_stream, path, recipe), processes
+    )
+    with Progress(*columns) as progress, curve, workers:
+        task = progress.add_task("Atlas", total=steps, completed=trainer.step, note="")
+        while trainer.step < steps and not stop.asked:
+            loss, answers = trainer.train_step(workers, trainer.rate(decay_from, length))
+            speed = (trainer.seen - first) / (time.monotonic() - began)
+            note = f"loss {loss:.3f} answers {answers:.3f} {speed:,.0f} tokens/s"
+            progress.update(task, completed=trainer.step, note=note)
+            if trainer.step % 10 == 0:
+                row = {"step": trainer.step, "tokens": trainer.seen, "loss": round(loss, 4),
+                       "answers": round(answers, 4), "tokens_per_s": round(speed),
+                       "seconds": round(time.monotonic() - began)}  # fmt: skip
+                curve.write(json.dumps(row) + "\n")
+                curve.flush()
+            if trainer.step % save_every == 0 and not decay:
+                trainer.save(state)
+            if trainer.step % export_every == 0:
+                export(trainer.average, shape, tokenizer, export_to)
+    if not decay:
+        trainer.save(state)
+    final = trainer.parameters if trainer.step >= steps else trainer.average
+    export(dict(final), shape, tokenizer, export_to)
+    return trainer
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--run", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--decay", type=int, default=0, help="branch off a decay of N steps")
+    parser.add_argument("--export-to", type=Path, help="default: RUN/export")
+    parser.add_argument("--export-every", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    parser.add_argument("--smoke", action="store_true", help="a tiny network, a few steps")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    shape, recipe = (SMOKE_SHAPE, SMOKE) if options.smoke else (Shape(), Recipe(options.steps))
+    train(
+        options.run, shape, recipe, options.decay, options.export_every,
+        export_to=options.export_to, processes=options.processes,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

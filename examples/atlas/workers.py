@@ -1,0 +1,146 @@
+"""Gradients of a step on several processes, one thread each.
+
+Two threads of one process wait for each other at every operation, and on a shared machine
+mostly for nothing. Processes meet once per step: each draws the same micro-batches from the
+stream, takes the next one that nobody has taken, and leaves its gradients in shared memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import multiprocessing as mp
+
+from examples.atlas.network import Shape, weighted_loss
+from examples.atlas.stream import Batch, Stream
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one process did in a step: weighted loss, loss per answer token, tokens seen."""
+
+    loss: float = 0.0
+    answers: float = 0.0
+    tokens: int = 0
+
+
+def _largest_first(stream: Stream, step: int) -> list[Batch]:
+    return sorted(stream.step(step), key=lambda b: -b.tokens.numel())
+
+
+def _work(
+    leaves: dict[str, Tensor], shape: Shape, batches: list[Batch], take: Callable[[], int]
+) -> Tally:
+    """Takes micro-batches until none is left; gradients are added up in `leaves`."""
+    tally = Tally()
+    total = sum(float(b.weights.sum()) for b in batches)
+    answers = sum(float((b.weights >= 0.5).sum()) for b in batches)
+    while (index := take()) < len(batches):
+        batch = batches[index]
+        part, on_answers = weighted_loss(leaves, shape, batch.tokens, batch.weights)
+        (part / total).backward()  # type: ignore[no-untyped-call]
+        tally.loss += float(part.detach()) / total
+        tally.answers += float(on_answers) / answers
+        tally.tokens += int((batch.tokens > 0).sum())
+    return tally
+
+
+def _serve(
+    shared: dict[str, Tensor],
+    grads: dict[str, Tensor],
+    shape: Shape,
+    make_stream: Callable[[], Stream],
+    counter: Any,
+    orders: Any,
+    reports: Any,
+) -> None:
+    """The loop of a helper process; an order of None ends it."""
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # the parent decides when to stop
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    stream = make_stream()
+    leaves = {name: value.detach().requires_grad_(True) for name, value in shared.items()}
+    while (step := orders.get()) is not None:
+        tally = _work(leaves, shape, _largest_first(stream, step), _taker(counter))
+        for name, leaf in leaves.items():
+            grads[name].zero_() if leaf.grad is None else grads[name].copy_(leaf.grad)
+            leaf.grad = None
+        reports.put(tally)
+
+
+def _taker(counter: Any) -> Callable[[], int]:
+    def take() -> int:
+        with counter.get_lock():
+            counter.value += 1
+            return int(counter.value) - 1
+
+    return take
+
+
+class Workers:
+    """This process and `processes - 1` helpers; use as a context manager.
+
+    `make_stream` is called once in every process and must be picklable.
+    """
+
+    def __init__(
+        self,
+        leaves: dict[str, Tensor],
+        shape: Shape,
+        make_stream: Callable[[], Stream],
+        processes: int,
+    ):
+        self.shape = shape
+        self.stream = make_stream()
+        context = mp.get_context("spawn")
+        self.counter = context.Value("l", 0)
+        self.reports = context.Queue()
+        self.leaves = {
+            n: v.detach().share_memory_().requires_grad_(True) for n, v in leaves.items()
+        }
+        self.helpers: list[tuple[Any, Any, dict[str, Tensor]]] = []
+        for _ in range(processes - 1):
+            grads = {n: torch.zeros_like(v).share_memory_() for n, v in leaves.items()}
+            orders = context.Queue()
+            shared = {n: v.detach() for n, v in self.leaves.items()}
+            process = context.Process(
+                target=_serve,
+                args=(shared, grads, shape, make_stream, self.counter, orders, self.reports),
+                daemon=True,
+            )
+            process.start()
+            self.helpers.append((process, orders, grads))
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for process, orders, _ in self.helpers:
+            orders.put(None)
+            process.join(timeout=30)
+
+    def gradients(self, fresh: dict[str, Tensor], step: int) -> Tally:
+        """Gradients of a step at the weights `fresh`, added up in `self.leaves`."""
+        with torch.no_grad():
+            for name, leaf in self.leaves.items():
+                leaf.copy_(fresh[name])
+        self.counter.value = 0
+        for _, orders, _ in self.helpers:
+            orders.put(step)
+        batches = _largest_first(self.stream, step)
+        tally = _work(self.leaves, self.shape, batches, _taker(self.counter))
+        for _ in self.helpers:
+            other: Tally = self.reports.get()
+            tally.loss += other.loss
+            tally.answers += other.answers
+            tally.tokens += other.tokens
+        for _, _, grads in self.helpers:
+            for name, leaf in self.leaves.items():
+                leaf.grad = grads[name].clone() if leaf.grad is None else leaf.grad + grads[name]
+        return tally
