@@ -15,16 +15,25 @@ AUTO = "auto"
 _CHOSEN = "faiss"
 
 
+def index_class(kind: str) -> type[VectorIndex]:
+    """Return the class behind a registered name; ``auto`` is ``faiss``.
+
+    Raises:
+        UnknownNameError: no index is called that.
+
+    """
+    return INDEXES.get(_CHOSEN if kind == AUTO else kind)
+
+
 def open_index(kind: str, dim: int) -> VectorIndex:
     """Make an empty index for vectors of ``dim`` numbers.
 
     Args:
-        kind: a registered name, or ``auto``, which is ``faiss``: exact while small, approximate
-            when large.
+        kind: a registered name, or ``auto``: exact while small, approximate when large.
         dim: the length of a vector.
 
     Raises:
         UnknownNameError: no index is called that.
 
     """
-    return INDEXES.get(_CHOSEN if kind == AUTO else kind)(dim)
+    return index_class(kind)(dim)

@@ -12,6 +12,7 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ from memedit.errors import InvalidInputError, UnknownNameError
 
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
+
+# CPython 3.11 counts the depth of all threads' syntax trees in one place (gh-106905): two at once
+# raise SystemError now and then.
+_PARSING = threading.Lock()
 
 
 def register(name: str) -> Callable[[C], C]:
@@ -107,7 +112,9 @@ def _names_in_package(package: str) -> list[tuple[str, str]]:
         source = file.read_text(encoding="utf-8")
         if "@register(" not in source:
             continue
-        for node in ast.parse(source, filename=str(file)).body:
+        with _PARSING:
+            tree = ast.parse(source, filename=str(file))
+        for node in tree.body:
             if not isinstance(node, ast.ClassDef):
                 continue
             for mark in node.decorator_list:

@@ -9,7 +9,6 @@ from datetime import datetime
 import numpy as np
 
 from memedit.indexes.base import VectorIndex
-from memedit.indexes.catalog import open_index
 from memedit.memory.encoding import Vectors
 from memedit.memory.rows import StoredEdit
 from memedit.types import Candidate, Edit, Status
@@ -30,9 +29,9 @@ class LiveEdits:
     concurrent use: the owner holds a lock.
     """
 
-    def __init__(self, dim: int, index_kind: str) -> None:
+    def __init__(self, dim: int, index: type[VectorIndex]) -> None:
         self._dim = dim
-        self._index_kind = index_kind
+        self._index = index
         self._entries: dict[int, _Entry] = {}
         self._seq_of: dict[str, int] = {}
         self._indexes: dict[str, VectorIndex] = {}
@@ -65,7 +64,7 @@ class LiveEdits:
     def _insert(self, namespace: str, group: Sequence[StoredEdit]) -> None:
         index = self._indexes.get(namespace)
         if index is None:
-            index = self._indexes[namespace] = open_index(self._index_kind, self._dim)
+            index = self._indexes[namespace] = self._index(self._dim)
         keys = [key for one in group for key in keys_of(one.seq, len(one.texts))]
         index.add(np.array(keys, dtype=np.int64), np.concatenate([one.vectors for one in group]))
         for one in group:

@@ -12,7 +12,8 @@ import numpy as np
 from sqlalchemy import Connection
 
 from memedit.errors import InvalidInputError, MemoryFailure
-from memedit.indexes.catalog import AUTO, open_index
+from memedit.indexes.base import VectorIndex
+from memedit.indexes.catalog import AUTO, index_class
 from memedit.memory import store
 from memedit.memory.database import Database
 from memedit.memory.encoding import Encoder, Progress, Vectors
@@ -36,7 +37,7 @@ class EditMemory:
     new version, so that :meth:`history` tells who did what, and when.
     """
 
-    def __init__(self, database: Database, encoder: Encoder, index: str) -> None:
+    def __init__(self, database: Database, encoder: Encoder, index: type[VectorIndex]) -> None:
         self._database = database
         self._mirror = Mirror(database, encoder, index)
         self._writer = Writer(database, self._mirror)
@@ -65,10 +66,7 @@ class EditMemory:
             MemoryFailure: the database cannot be reached, read or created.
 
         """
-        open_index(
-            index, encoder.dim
-        )  # so that a wrong name is an error now, not at the first edit
-        memory = cls(Database(url), encoder, index)
+        memory = cls(Database(url), encoder, index_class(index))
         try:
             memory._start(reindex)
         except BaseException:

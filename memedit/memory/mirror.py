@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from memedit.errors import EncoderMismatchError
+from memedit.indexes.base import VectorIndex
 from memedit.memory import store
 from memedit.memory.database import Database
 from memedit.memory.encoding import Encoder, Vectors
@@ -27,10 +28,10 @@ class Mirror:
     read what lies behind ``applied`` is to read all that is new.
     """
 
-    def __init__(self, database: Database, encoder: Encoder, index: str) -> None:
+    def __init__(self, database: Database, encoder: Encoder, index: type[VectorIndex]) -> None:
         self.encoder = encoder
         self._database = database
-        self._index_kind = index
+        self._index = index
         self._lock = threading.RLock()  # guards everything below
         self._live = LiveEdits(encoder.dim, index)
         self._applied = 0
@@ -108,7 +109,7 @@ class Mirror:
         if meta.encoder != self.encoder.fingerprint:
             raise encoder_mismatch(meta.encoder, self.encoder.fingerprint)
         if meta.generation != self._generation:
-            fresh = LiveEdits(self.encoder.dim, self._index_kind)
+            fresh = LiveEdits(self.encoder.dim, self._index)
             fresh.apply(store.read_live(connection, self.encoder.dim))
             self._live, self._applied = fresh, meta.seq
             self._generation = meta.generation
