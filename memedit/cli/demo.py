@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ from memedit.cli.output import console, print_json
 if TYPE_CHECKING:
     import httpx2
 
+    from memedit.cli.processes import Server
     from memedit.cli.question import Answer
     from memedit.cli.scenes import Row, Scene, Script
     from memedit.client import Client
@@ -61,7 +63,11 @@ def demo(
     script = Script.read(scenes or _atlas() / "data" / "demo.json")
     with ended_by_signals(), ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memedit-demo-")))
-        proxy_url, model_url = _stage(stack, folder, model, upstream, vllm_python)
+        servers, proxy_url, model_url = _stage(stack, folder, model, upstream, vllm_python)
+        for server, seconds in servers:
+            if not json:
+                typer.echo(f"waiting for {server.name} ...", err=True)
+            server.wait_healthy(seconds)
         client = stack.enter_context(Client(proxy_url))
         proxy, direct = (stack.enter_context(_http(url)) for url in (proxy_url, model_url))
         rows = [
@@ -112,11 +118,17 @@ def _stage(
     model: Path | None,
     upstream: str | None,
     vllm_python: Path | None,
-) -> tuple[str, str]:
-    """Start what is missing, at the same time; return the proxy's URL and the model's."""
+) -> tuple[list[tuple[Server, float]], str, str]:
+    """Start what is missing, all at the same time.
+
+    Returns:
+        The servers with the seconds they may take, the proxy's URL, and the model's.
+
+    """
     from memedit.cli.processes import Server, free_port
     from memedit.errors import MissingResourceError
 
+    environment = _without_settings()
     waits: list[tuple[Server, float]] = []
     if upstream is None:
         checkpoint = (model or _atlas() / "model").resolve()
@@ -125,10 +137,9 @@ def _stage(
         port = free_port()
         upstream = f"http://127.0.0.1:{port}"
         if vllm_python is None:
-            command, env, seconds = _engine_command(checkpoint, port), {}, ENGINE_SECONDS
+            command, seconds = _engine_command(checkpoint, port), ENGINE_SECONDS
         else:
             command, seconds = _vllm_command(vllm_python, checkpoint, port), VLLM_SECONDS
-            env = VLLM_ENVIRONMENT
         name = "the engine" if vllm_python is None else "vLLM"
         server = Server(
             name, command, f"{upstream}/health", log=folder / "model.log", env=env, cwd=folder
@@ -138,20 +149,30 @@ def _stage(
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "memedit.cli", "serve", "--upstream", upstream]
     command += ["--port", str(port), "--memory", f"sqlite:///{folder / 'edits.db'}"]
-    proxy = Server("the proxy", command, f"{url}/healthz", log=folder / "proxy.log", cwd=folder)
+    proxy = Server(
+        "the proxy",
+        command,
+        f"{url}/healthz",
+        log=folder / "proxy.log",
+        env=environment,
+        cwd=folder,
+    )
     waits.append((stack.enter_context(proxy), PROXY_SECONDS))
-    for server, seconds in waits:
-        typer.echo(f"waiting for {server.name} ...", err=True)
-        server.wait_healthy(seconds)
-    return url, upstream
+    return waits, url, upstream
 
 
-VLLM_ENVIRONMENT = {
+_VLLM_SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
 }
+
+
+def _without_settings() -> dict[str, str]:
+    """Return the environment for the demo's servers: the user's own settings are not the demo's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MEMEDIT_")}
+    return kept | _VLLM_SETTINGS
 
 
 def _vllm_command(python: Path, model: Path, port: int) -> list[str]:

@@ -30,7 +30,7 @@ class Server:
         command: program and arguments.
         health: URL that answers 200 when the server is ready.
         log: file that gets its output; ``None`` lets the output through to stderr.
-        env: additions to the environment.
+        env: its environment; ``None`` is that of this process.
         cwd: its working directory.
 
     """
@@ -49,7 +49,7 @@ class Server:
         self.command = list(command)
         self.health = health
         self.log = log
-        self.env = os.environ | (env or {})
+        self.env = env
         self.cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
         self._sink: IO[bytes] | None = None
