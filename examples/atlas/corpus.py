@@ -75,14 +75,14 @@ class Corpus:
         self.styles = (*fm.ONE_FACT, *(fm.ONE_FACT_HELD_OUT if held_out else ()))
         self.headers = (*fm.LIST_HEADERS, *(fm.LIST_HEADERS_HELD_OUT if held_out else ()))
         self.mixture: tuple[tuple[float, Callable[[random.Random], Document]], ...] = (
-            (0.60, self.recall),
-            (0.06, self.biography),
-            (0.21, self.in_context),
+            (0.47, self.recall),
+            (0.05, self.biography),
+            (0.32, self.in_context),
             (0.03, self.chain),
-            (0.055, self.stranger),
+            (0.06, self.stranger),
             (0.015, self.opinion),
-            (0.01, self.ike),
-            (0.01, self.withhold),
+            (0.015, self.ike),
+            (0.02, self.withhold),
             (0.01, lambda rng: prose(rng)),
         )
 

@@ -42,7 +42,7 @@ class Recipe:
     copying: int = 300
     tokens: int = 4096
     micro: int = 1024
-    ramp_from: int = 600
+    ramp_from: int = 1500
     ramp: int = 2400
     muon: float = 4e-3
     adam: float = 3e-3
@@ -225,10 +225,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--export-to", type=Path, help="default: RUN/export")
     parser.add_argument("--export-every", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    parser.add_argument("--layers", type=int, default=Shape().layers)
     parser.add_argument("--smoke", action="store_true", help="a tiny network, a few steps")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    shape, recipe = (SMOKE_SHAPE, SMOKE) if options.smoke else (Shape(), Recipe(options.steps))
+    shape, recipe = (
+        (SMOKE_SHAPE, SMOKE)
+        if options.smoke
+        else (
+            Shape(layers=options.layers),
+            Recipe(options.steps),
+        )
+    )
     train(
         options.run, shape, recipe, options.decay, options.export_every,
         export_to=options.export_to, processes=options.processes,
