@@ -125,7 +125,7 @@ class Proxy:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         wire = wire_for(scope["method"], path) if path in READ else None
-        exchange = Exchange(scope["method"], path, wire.name if wire else None)
+        exchange = Exchange(scope["method"], path[:_LONGEST_PATH], wire.name if wire else None)
         request_id = header(scope["headers"], b"x-request-id")
         if request_id is not None:
             exchange.request_id = request_id[:128].decode("latin-1")
@@ -166,7 +166,7 @@ class Proxy:
         if wire is not None and scope["raw_path"] == wire.path.encode():
             await self._model_api.answer(wire, exchange, scope, receive, send)
             return
-        path = exchange.path
+        path: str = scope["path"]
         if path.startswith(OUR_PREFIX):
             await self._edit_api(scope, receive, self._noting(exchange, send))
             return
@@ -264,6 +264,8 @@ class Proxy:
         return noting  # type: ignore[return-value]
 
 
+_LONGEST_PATH = 256
+"""Of what the log shows of a path, in characters."""
 _OPEN = frozenset({"/health", "/ping"})
 """Forwarded without a key, for those who probe the upstream through the proxy."""
 _NO_WEBSOCKETS = "memedit does not forward WebSockets; connect to the upstream itself"

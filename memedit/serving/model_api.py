@@ -73,7 +73,8 @@ class ModelApi:
         """Answer one request; every error goes up, ``exchange`` tells how far it came."""
         given = scope["headers"]
         self._guard.check_inference(given)
-        options = RequestOptions.from_headers(given, namespaces=self._namespaces)
+        asked = [pair for pair in given if pair[0].startswith(b"x-memedit-")]
+        options = RequestOptions.from_headers(asked, namespaces=self._namespaces)
         body = await read_body(scope, receive, self._settings.max_body_bytes)
         exchange.bytes_in = len(body)
         headers = request_headers(given, self._guard.credentials(given))
