@@ -139,11 +139,12 @@ def _stage(
         if vllm_python is None:
             command, seconds = _engine_command(checkpoint, port), ENGINE_SECONDS
         else:
-            command, seconds = _vllm_command(vllm_python, checkpoint, port), VLLM_SECONDS
+            command, seconds = _vllm_command(vllm_python.absolute(), checkpoint, port), VLLM_SECONDS
         name = "the engine" if vllm_python is None else "vLLM"
         log = folder / "model.log"
         server = Server(name, command, f"{upstream}/health", log=log, env=environment, cwd=folder)
         waits.append((stack.enter_context(server), seconds))
+    upstream = upstream.rstrip("/").removesuffix("/v1")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "memedit.cli", "serve", "--upstream", upstream]

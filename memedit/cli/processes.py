@@ -68,6 +68,7 @@ class Server:
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         except OSError as error:
+            self.stop()
             raise MissingResourceError(f"cannot start {self.name}: {error}") from error
         return self
 
