@@ -5,6 +5,8 @@ The module must not be called ``faiss``: it would shadow the library.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
@@ -23,6 +25,28 @@ from memedit.indexes.folder import read_folder, write_folder
 from memedit.registry import register
 
 Kind = Literal["auto", "exact", "ivf", "hnsw"]
+
+_WORTH_A_TEAM = 1_000_000
+"""Comparisons from which a search is worth waking FAISS's team of threads."""
+
+
+@contextmanager
+def _single_threaded(only: bool) -> Iterator[None]:
+    """Keep a small search on the calling thread.
+
+    The members of an OpenMP team spin while they wait for each other: with the cores busy, a
+    search of microseconds took tens of milliseconds.  The setting belongs to the calling thread
+    and is put back.
+    """
+    if not only:
+        yield
+        return
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 @register("faiss")
@@ -118,7 +142,8 @@ class FaissIndex(VectorIndex):
         result = SearchResult.empty(len(queries), k)
         found = min(k, len(self))
         if found and len(queries):
-            hits = self._store.search(queries, found)
+            with _single_threaded(len(queries) * len(self) <= _WORTH_A_TEAM):
+                hits = self._store.search(queries, found)
             result.keys[:, :found] = hits.keys
             result.similarities[:, :found] = hits.similarities
         return result
