@@ -139,6 +139,7 @@ def _stage(
         if vllm_python is None:
             command, seconds = _engine_command(checkpoint, port), ENGINE_SECONDS
         else:
+            # Made absolute, not resolved: an environment's python is a link, and knows it by that.
             command, seconds = _vllm_command(vllm_python.absolute(), checkpoint, port), VLLM_SECONDS
         name = "the engine" if vllm_python is None else "vLLM"
         log = folder / "model.log"
