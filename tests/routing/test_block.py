@@ -37,6 +37,7 @@ def test_the_last_block_starts_after_the_last_blank_line(header: str, block: str
     [
         ("<s>", "Who?", "Who?"),
         ("<|begin_of_text|><|begin_of_text|>", "Who?", "Who?"),
+        ("<|bos|>", "Who?", "Who?"),
         ("<s> ", "Who?", "Who?"),
         ("", "<b>Who?</b>", "<b>Who?</b>"),
         ("<s>[INST] ", "Who? [/INST]", "Who?"),

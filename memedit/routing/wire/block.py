@@ -7,7 +7,7 @@ import re
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 # what tokenizers write in front of a prompt; nothing may come before it
 _OPENING = re.compile(
-    r"(?:<s>|<bos>|\[BOS\]|\[CLS\]|<\|(?:begin_of_text|startoftext|endoftext)\|>)+[^\S\n]?"
+    r"(?:<s>|<bos>|\[BOS\]|\[CLS\]|<\|(?:bos|begin_of_text|startoftext|endoftext)\|>)+[^\S\n]?"
 )
 # a chat template that the client filled in itself: the user's turn begins and ends here
 _TURN = re.compile(
