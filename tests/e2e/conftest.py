@@ -36,6 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
             if "vllm" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.vllm)
+                if item.get_closest_marker("timeout") is None:
+                    # The first of them waits for vLLM, which takes minutes on a busy machine.
+                    item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")
