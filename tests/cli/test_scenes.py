@@ -95,3 +95,11 @@ def test_a_script_cannot_expect_nothing(tmp_path: Path) -> None:
     lazy["scenes"][0]["questions"][0]["after"] = "Oldcastle"
     with pytest.raises(DatasetError, match=r"scenes\.0\.questions\.0.*every other one changes"):
         Script.read(write(tmp_path, lazy))
+
+
+def test_the_reference_models_scenes_show_every_kind(repository: Path) -> None:
+    file = repository / "examples" / "atlas" / "data" / "demo.json"
+    if not file.exists():
+        pytest.skip("the reference model has no scenes yet")
+    for scene in Script.read(file).scenes:
+        assert {question.kind for question in scene.questions} == set(Kind), scene.name
