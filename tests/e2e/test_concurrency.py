@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.e2e.facts import UNRELATED
 from tests.e2e.relay import Relay
 from tests.e2e.stack import Proxy
-from tests.e2e.wires import COMPLETIONS, WIRES, post
+from tests.e2e.wires import CHAT, COMPLETIONS, WIRES, post, send
 
 COUNTRIES = {
     "Valdoria": "Port Amsel",
@@ -69,3 +69,13 @@ def test_mixed_traffic_is_not_mixed_up(proxy: Proxy, relay: Relay, namespace: st
         seen = json.dumps(json.loads(bodies[f"{namespace}-{number}"]))
         told = {name for name, capital in COUNTRIES.items() if capital in seen}
         assert told == ({country} if country else set()), question
+
+
+def test_one_address_for_the_metrics_of_both(proxy: Proxy, namespace: str) -> None:
+    proxy.add(_fact("Tharn"), namespace=namespace)
+    question = "What is the capital of Tharn?"
+    _, answer = CHAT.ask(proxy.url, question, tokens=1, x_memedit_namespace=namespace)
+    assert answer.route == "in_context"
+    text = send(proxy.url, "GET", "/metrics").body.decode()
+    for name in ("vllm:num_requests_running", "memedit_requests_total", "memedit_edits_live"):
+        assert f"\n{name}{{" in text

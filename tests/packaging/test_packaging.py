@@ -80,6 +80,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     From a copy of what git would have, so that nothing left over in the checkout gets in.
     """
+    if not (REPOSITORY / ".git").exists():
+        pytest.skip("not a git checkout: which files belong to it cannot be told")
     root = tmp_path_factory.mktemp("built")
     checkout = root / "checkout"
     _copy_of_the_checkout(checkout)
