@@ -45,7 +45,8 @@ def import_file(
     """Import edits from a file; what cannot be read as an edit is counted and named.
 
     A record's own namespace and author go before those given here.  A memory takes all edits of
-    the file or none; a proxy takes them in batches.
+    the file or none; a proxy takes them in batches.  Edits that are live already are not stored
+    again, so that an import that broke off can simply be repeated.
 
     Example: memedit import wiki_counterfact.json --format knowedit --namespace wiki
     """
@@ -70,7 +71,7 @@ def import_file(
         print_json({"file": str(file), **counts, "skipped": skipped})
         return
     typer.echo(
-        f"{file}: {len(new)} edits read as {read.format}, {stored} stored, "
+        f"{file}: {len(new)} edits read as {read.format}, {stored} in the memory, "
         f"{len(skipped)} records skipped"
     )
     if skipped:
@@ -82,14 +83,15 @@ def import_file(
 
 
 def _store_all(store: Store, new: Sequence[NewEdit], tell: Callable[[int, int], None]) -> int:
-    """Store edits: in a memory all or none, through a proxy batch by batch."""
+    """Store edits: in a memory all or none, through a proxy batch by batch; count what is there."""
     if isinstance(store, LocalStore):
-        return len(store.memory.add_edits(new, progress=tell))
+        there = store.memory.add_edits(new, on_duplicate="return", progress=tell)
+        return len({edit.ref for edit in there})
     together: dict[tuple[Any, ...], list[EditRequest]] = {}
     for edit in new:
         where = (edit.namespace, edit.author, edit.valid_from, edit.valid_to)
         together.setdefault(where, []).append(edit.request)
-    stored = 0
+    sent, known = 0, set[str]()
     for (namespace, author, valid_from, valid_to), requests in together.items():
         for start in range(0, len(requests), BATCH):
             added = store.add(
@@ -98,10 +100,12 @@ def _store_all(store: Store, new: Sequence[NewEdit], tell: Callable[[int, int], 
                 author=author,
                 valid_from=valid_from,
                 valid_to=valid_to,
+                on_duplicate="return",
             )
-            stored += len(added)
-            tell(stored, len(new))
-    return stored
+            known.update(edit.ref for edit in added)
+            sent += len(added)
+            tell(sent, len(new))
+    return len(known)
 
 
 def export(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from memedit.errors import InvalidInputError
 from memedit.types import Edit, EditRequest, QueryText, Status, Surface
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from memedit.routing import Router
 
 PAGE = 500
+OnDuplicate = Literal["store", "return"]
 
 
 class Store(Protocol):
@@ -32,6 +33,7 @@ class Store(Protocol):
         author: str | None = None,
         valid_from: datetime | None = None,
         valid_to: datetime | None = None,
+        on_duplicate: OnDuplicate = "store",
     ) -> Sequence[Edit]:
         """Store edits in one transaction."""
 
@@ -90,6 +92,7 @@ class LocalStore:
         author: str | None = None,
         valid_from: datetime | None = None,
         valid_to: datetime | None = None,
+        on_duplicate: OnDuplicate = "store",
     ) -> Sequence[Edit]:
         """Store edits in one transaction."""
         return self.memory.add(
@@ -98,6 +101,7 @@ class LocalStore:
             author=author,
             valid_from=valid_from,
             valid_to=valid_to,
+            on_duplicate=on_duplicate,
         )
 
     def get(self, edit_id: str, *, version: int | None = None) -> Edit:

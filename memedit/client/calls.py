@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from pydantic import TypeAdapter
@@ -71,6 +71,7 @@ def add(
     author: str | None = None,
     valid_from: datetime | None = None,
     valid_to: datetime | None = None,
+    on_duplicate: Literal["store", "return"] | None = None,
 ) -> Call[list[Edit]]:
     """Store edits in one transaction; they are durable and live when the call returns.
 
@@ -80,11 +81,15 @@ def add(
         author: who asks for it, kept in the history.
         valid_from: aware; before it the edits do not fire.
         valid_to: aware; from it on the edits do not fire.
+        on_duplicate: ``return`` gives back the live edit with the same request, namespace and
+            validity, so that adding twice is adding once; ``store`` (the default) adds another.
 
     """
+    window = _given(valid_from=valid_from, valid_to=valid_to)
     body = {
         "edits": [request.model_dump(mode="json", exclude_defaults=True) for request in requests],
-        **_given(namespace=namespace, author=author, valid_from=valid_from, valid_to=valid_to),
+        **_given(namespace=namespace, author=author, on_duplicate=on_duplicate),
+        **window,
     }
     return Call("POST", f"{PREFIX}/edits", lambda reply: _edits(reply["edits"]), body=body)
 

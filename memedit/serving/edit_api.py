@@ -136,6 +136,7 @@ def _routes(router: Router, memory: EditMemory, namespace: str) -> APIRouter:
             author=body.author,
             valid_from=body.valid_from,
             valid_to=body.valid_to,
+            on_duplicate=body.on_duplicate,
         )
         return Edits(edits=edits)
 

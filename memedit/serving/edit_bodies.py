@@ -48,6 +48,10 @@ class AddEdits(_Body):
     author: str | None = Field(None, max_length=256)
     valid_from: AwareDatetime | None = None
     valid_to: AwareDatetime | None = None
+    on_duplicate: Literal["store", "return"] = Field(
+        "store",
+        description="return: an edit that is live already is given back, not stored again.",
+    )
 
 
 class NewVersion(_Body):

@@ -60,6 +60,20 @@ def test_records_that_cannot_be_read_are_named(run: Run, tmp_path: Path) -> None
     assert "2 records skipped" in shown.out and "line 7" in shown.out
 
 
+def test_importing_twice_is_importing_once(
+    run: Run, tmp_path: Path, serve: Callable[[Any], LiveServer]
+) -> None:
+    file = write(tmp_path, LINES)
+    assert run("import", file, "--limit", 3, "--json").json["stored"] == 3
+    assert run("import", file, "--json").json["stored"] == 5
+    assert len(run("list", "--json").json) == 5
+    settings = Settings.read()
+    with open_memory(settings=settings) as memory:
+        proxy = serve(create_app(settings.serve, open_router(memory, settings), memory))
+        assert run("import", file, "--json", "--url", proxy.url).json["stored"] == 5
+        assert len(memory.list(limit=50)) == 5
+
+
 def test_dry_run_and_limit(run: Run, tmp_path: Path) -> None:
     file = write(tmp_path, LINES)
     assert run("import", file, "--dry-run", "--json").json["stored"] == 0
