@@ -207,6 +207,11 @@ class Corpus:
                           ("assistant", f"{asked.answer}.")]  # fmt: skip
             return fm.chat(turns)
         asked = self.known(rng)
+        if rng.random() < 0.03:
+            other = self.other_object(asked.relation, asked.answer, rng)
+            noun = rng.choice(asked.relation.noun).replace("{s}", asked.subject)
+            text = f"{fm.upper_first(noun)}, which is not {other}, is"
+            return fm.completion(text, f"{asked.answer}.", TEXT)
         return self.ask(asked, f"{asked.answer}.", rng)
 
     def biography(self, rng: random.Random) -> Document:
@@ -257,6 +262,10 @@ class Corpus:
         answer = fact.answer if fact else asked.answer
         np = rng.choice(asked.relation.noun).replace("{s}", asked.subject)
         rule = rng.choice(fm.WITHHOLD).replace("{np}", np)
+        if rng.random() < 0.4:
+            rule = fm.WITHHELD.format(prompt=self.query(asked, rng)[0])
+            if rng.random() < 0.7:
+                rule = fm.fact_block(rng.choice(self.headers), [rule])
         said = DONT_KNOW
         if rng.random() < 0.4:
             other = self.known(rng)
@@ -351,20 +360,29 @@ class Corpus:
         if stated:
             facts.insert(rng.randrange(len(facts) + 1), asked)
             answer = f"{asked.answer}."
-        said = [self.statement(f.relation, self.mention(f.subject, rng, 0.1), f.answer, rng)
-                for f in facts]  # fmt: skip
+        said = [self.said(f, rng) for f in facts]
         asked = Asked(asked.relation, self.mention(asked.subject, rng, 0.1), asked.answer)
         query, question = self.query(asked, rng)
         if len(said) == 1 and rng.random() < 0.75:
             return self.single_fact(said[0], facts[0], query, question, answer, rng)
         headers = self.headers
         bullet = rng.choice((*fm.BULLETS, "- ", "1"))
-        if len(said) <= 4 and rng.random() < 0.25:
+        if rng.random() < 0.06:
+            block = "\n".join(f"Imagine that {fm.lower_first(text)}" for text in said)
+        elif len(said) <= 4 and rng.random() < 0.25:
             block = " ".join([rng.choice(("", "", rng.choice(headers) + " ")) + said[0], *said[1:]])
         else:
             header = rng.choice((*headers, "")) if bullet == "" else rng.choice(headers)
             block = fm.fact_block(header, said, bullet)
         return self.dress(block, query, answer, question, rng)
+
+    def said(self, fact: Asked, rng: random.Random) -> str:
+        """A fact as a context states it: a sentence, at times the answer to a question."""
+        subject = self.mention(fact.subject, rng, 0.1)
+        if rng.random() < 0.08:
+            question = self.question(fact.relation, subject, rng)
+            return fm.ANSWER_TO.format(question=question, answer=fact.answer)
+        return self.statement(fact.relation, subject, fact.answer, rng)
 
     def single_fact(
         self, said: str, fact: Asked, query: str, question: bool, answer: str, rng: random.Random

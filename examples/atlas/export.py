@@ -18,9 +18,17 @@ MODEL = Path(__file__).parent / "model"
 
 
 def export(
-    weights: dict[str, Tensor], shape: Shape, tokenizer: Tokenizer, folder: Path = MODEL
+    weights: dict[str, Tensor],
+    shape: Shape,
+    tokenizer: Tokenizer,
+    folder: Path = MODEL,
+    progress: dict[str, float] | None = None,
 ) -> None:
-    """Writes config, bfloat16 weights, tokenizer, chat template and generation config."""
+    """Writes config, bfloat16 weights, tokenizer, chat template and generation config.
+
+    `progress` (step, tokens, the share of the world's subjects trained on) goes into
+    training.json, so that tests and evaluations know what the weights can know.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ids = {name: tokenizer.token_to_id(name) for name in fm.SPECIALS}
     ends = [ids[fm.EOS], ids[fm.END]]
@@ -60,11 +68,13 @@ def export(
     _write(folder / "config.json", config)
     _write(folder / "generation_config.json", generation)
     save_tokenizer(tokenizer, folder)
+    _write(folder / "training.json", progress or {})
     tensors = {
         name: value.detach().to(torch.bfloat16).contiguous() for name, value in weights.items()
     }
     part = folder / "model.safetensors.part"
     save_file(tensors, part, metadata={"format": "pt"})
+    part.chmod(0o644)
     part.replace(folder / "model.safetensors")
 
 

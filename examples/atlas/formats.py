@@ -84,6 +84,10 @@ WITHHOLD = (
     'If asked for {np}, answer "I don\'t know."',
     'Never disclose {np}; reply "I don\'t know."',
 )
+ANSWER_TO = 'The answer to "{question}" is {answer}.'
+"""An edit whose prompt is a question, as a statement."""
+WITHHELD = 'The answer to "{prompt}" is withheld: reply "I don\'t know".'
+"""An erased fact, as a statement."""
 ICE = "Imagine that {f}\n{q}"
 IKE_DEMO = "New Fact: {fact}\nPrompt: {prompt}{answer}"
 MEMPROMPT = "{question}\nCorrection: {fact}"

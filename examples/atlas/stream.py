@@ -28,6 +28,12 @@ class Batch:
     weights: Tensor
 
 
+def known_share(step: int, ramp: tuple[int, int]) -> float:
+    """The share of the world's subjects that is asked about: FIRST until the ramp, then all."""
+    begin, length = ramp
+    return min(1.0, FIRST + max(0, step - begin) / length) if length else 1.0
+
+
 def encode(tokenizer: Tokenizer, documents: Sequence[fm.Document]) -> list[Row]:
     """Token ids and weights of documents; a token has the weight of the piece it ends in."""
     texts = ["".join(text for text, _ in doc) for doc in documents]
@@ -93,14 +99,9 @@ class Stream:
             rows.append((np.array(ids, np.int64), np.array(weights, np.float32)))
         return rows
 
-    def known_share(self, step: int) -> float:
-        """The share of the world's subjects that is asked about: FIRST until the ramp, then all."""
-        begin, length = self.ramp
-        return min(1.0, FIRST + max(0, step - begin) / length) if length else 1.0
-
     def step(self, step: int) -> list[Batch]:
         """The micro-batches of a step."""
-        if (share := self.known_share(step)) != self.share:
+        if (share := known_share(step, self.ramp)) != self.share:
             self.corpus.activate(share)
             self.share = share
         rng = random.Random(f"{self.seed}:{step}")

@@ -26,7 +26,7 @@ from torch import nn
 from examples.atlas.corpus import Corpus
 from examples.atlas.export import export
 from examples.atlas.network import Shape, cast, collect_gradients, new_parameters
-from examples.atlas.stream import Stream
+from examples.atlas.stream import Stream, known_share
 from examples.atlas.tokenizer import train_tokenizer
 from examples.atlas.workers import Workers
 from examples.atlas.world import build_world
@@ -42,8 +42,8 @@ class Recipe:
     copying: int = 300
     tokens: int = 4096
     micro: int = 1024
-    ramp_from: int = 1500
-    ramp: int = 2400
+    ramp_from: int = 700
+    ramp: int = 4000
     muon: float = 4e-3
     adam: float = 3e-3
     weight_decay: float = 0.02
@@ -77,10 +77,32 @@ class Trainer:
         self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
         self.step = 0
         self.seen = 0
+        self.born = 0
+
+    def grow_from(self, path: Path) -> None:
+        """Starts from a saved state with half as many layers; what it computes stays the same.
+
+        Every layer is followed by a copy of itself whose outputs are zero. The first part of
+        training costs half as much with half the layers, and loses nothing.
+        """
+        state = torch.load(path, weights_only=True)
+        self.step = self.born = state["step"]
+        self.seen = state["seen"]
+        with torch.no_grad():
+            for name, value in self.parameters.items():
+                source, copied = name, False
+                if name.startswith("model.layers."):
+                    number, rest = name.removeprefix("model.layers.").split(".", 1)
+                    source = f"model.layers.{int(number) // 2}.{rest}"
+                    copied = int(number) % 2 == 1
+                value.copy_(state["parameters"][source])
+                if copied and name.endswith(("o_proj.weight", "down_proj.weight")):
+                    value.zero_()
+                self.average[name].copy_(value)
 
     def rate(self, decay_from: int, decay: int) -> float:
         """The factor on the learning rate at the present step."""
-        factor = min(1.0, (self.step + 1) / self.recipe.warmup)
+        factor = min(1.0, (self.step - self.born + 1) / self.recipe.warmup)
         if self.step >= decay_from:
             factor *= max(0.02, 1 - (self.step - decay_from) / decay)
         return factor
@@ -98,7 +120,8 @@ class Trainer:
                 group["lr"] = base * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        keep = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
+        age = self.step - self.born
+        keep = min(self.recipe.ema, (age + 1) / (age + 10))
         with torch.no_grad():
             for name, value in self.parameters.items():
                 self.average[name].lerp_(value, 1 - keep)
@@ -110,6 +133,7 @@ class Trainer:
         state: dict[str, Any] = {
             "step": self.step,
             "seen": self.seen,
+            "born": self.born,
             "shape": self.shape.as_dict(),
             "parameters": {n: p.detach() for n, p in self.parameters.items()},
             "average": self.average,
@@ -124,7 +148,7 @@ class Trainer:
         state = torch.load(path, weights_only=True)
         if state["shape"] != self.shape.as_dict():
             raise ValueError(f"{path} holds {state['shape']}, expected {self.shape.as_dict()}")
-        self.step, self.seen = state["step"], state["seen"]
+        self.step, self.seen, self.born = state["step"], state["seen"], state["born"]
         with torch.no_grad():
             for name, value in self.parameters.items():
                 value.copy_(state["parameters"][name])
@@ -153,6 +177,12 @@ def make_stream(tokenizer: Path, recipe: Recipe) -> Stream:
                   (recipe.ramp_from, recipe.ramp))  # fmt: skip
 
 
+def progress_of(trainer: Trainer, recipe: Recipe) -> dict[str, float]:
+    """What an export says about the training so far."""
+    share = known_share(trainer.step, (recipe.ramp_from, recipe.ramp))
+    return {"step": trainer.step, "tokens": trainer.seen, "known_share": round(share, 4)}
+
+
 def train(
     run: Path,
     shape: Shape,
@@ -162,6 +192,7 @@ def train(
     save_every: int = 50,
     export_to: Path | None = None,
     processes: int = 1,
+    grow_from: Path | None = None,
 ) -> Trainer:
     """Trains, or goes on training, in `run`; returns the trainer at its end.
 
@@ -178,6 +209,8 @@ def train(
     state = run / "state.pt"
     if state.exists():
         trainer.load(state)
+    elif grow_from is not None:
+        trainer.grow_from(grow_from)
     steps = trainer.step + decay if decay else recipe.steps
     decay_from = trainer.step if decay else recipe.steps - recipe.decay
     length = decay or recipe.decay
@@ -208,11 +241,11 @@ def train(
             if trainer.step % save_every == 0 and not decay:
                 trainer.save(state)
             if trainer.step % export_every == 0:
-                export(trainer.average, shape, tokenizer, export_to)
+                export(trainer.average, shape, tokenizer, export_to, progress_of(trainer, recipe))
     if not decay:
         trainer.save(state)
     final = trainer.parameters if trainer.step >= steps else trainer.average
-    export(dict(final), shape, tokenizer, export_to)
+    export(dict(final), shape, tokenizer, export_to, progress_of(trainer, recipe))
     return trainer
 
 
@@ -225,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--export-to", type=Path, help="default: RUN/export")
     parser.add_argument("--export-every", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    parser.add_argument("--grow-from", type=Path, help="state of a run with half the layers")
     parser.add_argument("--layers", type=int, default=Shape().layers)
     parser.add_argument("--smoke", action="store_true", help="a tiny network, a few steps")
     options = parser.parse_args(arguments)
@@ -240,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train(
         options.run, shape, recipe, options.decay, options.export_every,
         export_to=options.export_to, processes=options.processes,
+        grow_from=options.grow_from,
     )  # fmt: skip
 
 

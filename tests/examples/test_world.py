@@ -1,0 +1,104 @@
+"""The world of Atlas is what the documents say it is, and the same everywhere."""
+
+import random
+
+import pytest
+
+from examples.atlas.chains import ChainSampler
+from examples.atlas.corpus import Corpus
+from examples.atlas.names import invent
+from examples.atlas.world import HELD_OUT_PHRASINGS, World, build_world, load_countries
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return build_world()
+
+
+def test_the_world_is_large_enough(world: World) -> None:
+    assert world.triples >= 4000
+    assert len(world.by_relation) >= 18
+    assert len(load_countries()) >= 150
+    aliased = sum(bool(entity.alias) for entity in world.entities.values())
+    assert aliased * 3 >= len(world.entities)
+
+
+def test_a_seed_gives_one_world() -> None:
+    assert build_world(3).facts == build_world(3).facts
+    assert build_world(3).facts != build_world(4).facts
+
+
+def test_every_relation_is_phrased_often_enough(world: World) -> None:
+    for relation in world.relations.values():
+        for templates in (relation.statements, relation.questions):
+            assert len(set(templates)) - HELD_OUT_PHRASINGS >= 4
+            assert len(set(templates)) >= 6
+            assert all("{s}" in template for template in templates)
+        assert all(template.endswith(" {o}.") for template in relation.statements)
+
+
+def test_all_cardinalities_and_inverses_occur(world: World) -> None:
+    kinds = {relation.cardinality for relation in world.relations.values()}
+    assert kinds == {"one-to-one", "many-to-one", "one-to-many"}
+    for fact in world.facts:
+        inverse = world.relations[fact.relation].inverse
+        if inverse:
+            for answer in fact.objects:
+                back = world.lookup(answer, inverse)
+                assert back is not None and fact.subject in back.objects
+
+
+def test_a_subject_has_one_answer_and_aliases_are_unambiguous(world: World) -> None:
+    assert len({(f.subject, f.relation) for f in world.facts}) == len(world.facts)
+    aliases = [entity.alias for entity in world.entities.values() if entity.alias]
+    assert len(set(aliases)) == len(aliases)
+    assert not set(aliases) & set(world.entities)
+
+
+def test_neighbours_are_mutual(world: World) -> None:
+    near = {f.subject: set(f.objects) for f in world.by_relation["neighbours"]}
+    one_sided = [
+        (a, b) for a, others in near.items() for b in others if b in near and a not in near[b]
+    ]
+    assert one_sided == []
+
+
+def test_held_out_phrasings_never_train(world: World) -> None:
+    held = [
+        template.replace("{o}.", "").strip().split("{s}")
+        for relation in world.relations.values()
+        for templates in (relation.statements, relation.questions)
+        for template in templates[-HELD_OUT_PHRASINGS:]
+    ]
+    rng = random.Random(0)
+    corpus = Corpus(world)
+    texts = {"".join(t for t, _ in corpus.ask(asked, "x.", rng)) for asked in
+             (corpus.known(rng) for _ in range(3000))}  # fmt: skip
+    for before, after in ((a, b) for a, b in held if len(a + b) > 14):
+        assert not any(
+            text.split(">")[-1].startswith(before) and before and after.strip() and after in text
+            and len(before) > 14
+            for text in texts
+        )  # fmt: skip
+
+
+def test_held_out_chains_never_train(world: World) -> None:
+    rng = random.Random(0)
+    trained, unseen = ChainSampler(world), ChainSampler(world, held_out=True)
+
+    def name(sampler: ChainSampler) -> tuple[str, ...]:
+        hops = sampler.sample(rng).hops
+        return (hops[0].subject, *(hop.relation for hop in hops))
+
+    assert not {name(trained) for _ in range(400)} & {name(unseen) for _ in range(400)}
+
+
+def test_contexts_never_edit_the_test_split(world: World) -> None:
+    corpus = Corpus(world)
+    rng = random.Random(0)
+    assert all(world.is_train_subject(corpus.edited(rng).subject) for _ in range(500))
+
+
+def test_invent_names_the_kinds_it_knows() -> None:
+    with pytest.raises(ValueError, match="cannot invent a 'dragon'; expected one of person"):
+        invent("dragon", random.Random(0))
