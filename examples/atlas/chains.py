@@ -75,7 +75,9 @@ class ChainSampler:
         else:
             edits = set(rng.sample(range(n), edited))
         subject = rng.choice(self.starts)
-        seen, path, hops = {subject}, [], []
+        seen = {subject}
+        path: list[str] = []
+        hops: list[Hop] = []
         for i in range(n):
             if subject not in self.active:
                 return None

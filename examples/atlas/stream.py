@@ -28,10 +28,13 @@ class Batch:
     weights: Tensor
 
 
-def known_share(step: int, ramp: tuple[int, int]) -> float:
-    """The share of the world's subjects that is asked about: FIRST until the ramp, then all."""
+def known_share(step: int, ramp: tuple[int, int], cap: float = 1.0) -> float:
+    """The share of the world's subjects that is asked about.
+
+    FIRST until the ramp (its first step and its length) begins, then more, up to `cap`.
+    """
     begin, length = ramp
-    return min(1.0, FIRST + max(0, step - begin) / length) if length else 1.0
+    return min(cap, FIRST + max(0, step - begin) / length) if length else cap
 
 
 def encode(tokenizer: Tokenizer, documents: Sequence[fm.Document]) -> list[Row]:
@@ -63,6 +66,7 @@ class Stream:
         micro: int,
         warm: int,
         ramp: tuple[int, int] = (0, 0),
+        cap: float = 1.0,
     ):
         self.corpus = corpus
         self.tokenizer = tokenizer
@@ -71,6 +75,7 @@ class Stream:
         self.micro = micro
         self.warm = warm
         self.ramp = ramp
+        self.cap = cap
         self.share = -1.0
         self.weights = [w for w, _ in corpus.mixture]
         self.draws = [draw for _, draw in corpus.mixture]
@@ -101,7 +106,7 @@ class Stream:
 
     def step(self, step: int) -> list[Batch]:
         """The micro-batches of a step."""
-        if (share := known_share(step, self.ramp)) != self.share:
+        if (share := known_share(step, self.ramp, self.cap)) != self.share:
             self.corpus.activate(share)
             self.share = share
         rng = random.Random(f"{self.seed}:{step}")

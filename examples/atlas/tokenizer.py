@@ -80,7 +80,7 @@ def _fixed_texts() -> list[str]:
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Writes tokenizer.json, tokenizer_config.json and the chat template for transformers."""
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=fm.BOS,
         eos_token=fm.EOS,

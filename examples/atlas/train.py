@@ -44,6 +44,7 @@ class Recipe:
     micro: int = 1024
     ramp_from: int = 700
     ramp: int = 4000
+    cap: float = 1.0
     muon: float = 4e-3
     adam: float = 3e-3
     weight_decay: float = 0.02
@@ -174,12 +175,12 @@ def make_stream(tokenizer: Path, recipe: Recipe) -> Stream:
     corpus = Corpus(build_world())
     loaded = Tokenizer.from_file(str(tokenizer))
     return Stream(corpus, loaded, recipe.seed, recipe.tokens, recipe.micro, recipe.copying,
-                  (recipe.ramp_from, recipe.ramp))  # fmt: skip
+                  (recipe.ramp_from, recipe.ramp), recipe.cap)  # fmt: skip
 
 
 def progress_of(trainer: Trainer, recipe: Recipe) -> dict[str, float]:
     """What an export says about the training so far."""
-    share = known_share(trainer.step, (recipe.ramp_from, recipe.ramp))
+    share = known_share(trainer.step, (recipe.ramp_from, recipe.ramp), recipe.cap)
     return {"step": trainer.step, "tokens": trainer.seen, "known_share": round(share, 4)}
 
 
@@ -259,6 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--export-every", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
     parser.add_argument("--grow-from", type=Path, help="state of a run with half the layers")
+    parser.add_argument("--cap", type=float, default=1.0, help="largest share of the world")
     parser.add_argument("--layers", type=int, default=Shape().layers)
     parser.add_argument("--smoke", action="store_true", help="a tiny network, a few steps")
     options = parser.parse_args(arguments)
@@ -268,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.smoke
         else (
             Shape(layers=options.layers),
-            Recipe(options.steps),
+            Recipe(options.steps, cap=options.cap),
         )
     )
     train(

@@ -83,6 +83,13 @@ def _taker(counter: Any) -> Callable[[], int]:
     return take
 
 
+def _shared(value: Tensor) -> Tensor:
+    """The same storage, moved into shared memory."""
+    value = value.detach()
+    value.share_memory_()  # type: ignore[no-untyped-call]
+    return value
+
+
 class Workers:
     """This process and `processes - 1` helpers; use as a context manager.
 
@@ -101,12 +108,10 @@ class Workers:
         context = mp.get_context("spawn")
         self.counter = context.Value("l", 0)
         self.reports = context.Queue()
-        self.leaves = {
-            n: v.detach().share_memory_().requires_grad_(True) for n, v in leaves.items()
-        }
+        self.leaves = {n: _shared(v).requires_grad_(True) for n, v in leaves.items()}
         self.helpers: list[tuple[Any, Any, dict[str, Tensor]]] = []
         for _ in range(processes - 1):
-            grads = {n: torch.zeros_like(v).share_memory_() for n, v in leaves.items()}
+            grads = {n: _shared(torch.zeros_like(v)) for n, v in leaves.items()}
             orders = context.Queue()
             shared = {n: v.detach() for n, v in self.leaves.items()}
             process = context.Process(

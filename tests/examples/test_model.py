@@ -1,5 +1,6 @@
 """The shipped checkpoint fits the limits and agrees with the world (no stale weights)."""
 
+import json
 import random
 from pathlib import Path
 
@@ -31,6 +32,20 @@ def test_the_checkpoint_is_small() -> None:
 def test_size_and_context(atlas: Answerer) -> None:
     assert sum(p.numel() for p in atlas.model.parameters()) <= 12_000_000
     assert atlas.model.config.max_position_embeddings == 1024
+
+
+def test_the_weights_know_the_world(atlas: Answerer) -> None:
+    """On a sample of what training.json says was trained: a stale checkpoint knows little of it."""
+    corpus = Corpus(build_world())
+    corpus.activate(json.loads((MODEL / "training.json").read_text())["known_share"])
+    rng = random.Random(11)
+    asked = [corpus.known(rng) for _ in range(60)]
+    probes = [
+        probe(fm.chat([("user", corpus.question(a.relation, a.subject, rng)),
+                       ("assistant", f"{a.answer}.")]))
+        for a in asked
+    ]  # fmt: skip
+    assert sum(atlas.exact(probes)) >= 54
 
 
 def test_exact_is_greedy_generation(atlas: Answerer) -> None:

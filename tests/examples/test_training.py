@@ -1,6 +1,7 @@
 """A smoke training run trains, resumes, exports a checkpoint that transformers reads."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_the_stream_is_a_function_of_seed_and_step(run: Path) -> None:
 
 def test_answers_weigh_most(run: Path) -> None:
     corpus = Corpus(build_world())
-    document = corpus.recall(__import__("random").Random(0))
+    document = corpus.recall(random.Random(0))
     assert document[-2][1] == fm.ANSWER and document[-1][1] == fm.ANSWER
 
 
