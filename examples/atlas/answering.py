@@ -36,8 +36,8 @@ class Answerer:
 
     def __init__(self, folder: Path = MODEL, dtype: torch.dtype = torch.float32):
         self.tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder)
-        self.model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=dtype)
-        self.model.eval()
+        model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=dtype)
+        self.model = model.eval()
 
     def ids(self, text: str) -> list[int]:
         """Token ids of text whose special tokens are written out."""

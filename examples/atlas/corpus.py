@@ -78,7 +78,7 @@ class Corpus:
             (0.47, self.recall),
             (0.05, self.biography),
             (0.32, self.in_context),
-            (0.03, self.chain),
+            (0.045, self.chain),
             (0.06, self.stranger),
             (0.015, self.opinion),
             (0.015, self.ike),

@@ -27,6 +27,7 @@ from examples.atlas.corpus import Asked, Corpus
 from examples.atlas.export import MODEL
 from examples.atlas.prose import prose
 from examples.atlas.rome import score_edits
+from examples.atlas.tracing import causal_trace
 from examples.atlas.world import World, build_world
 
 
@@ -59,6 +60,7 @@ class Evaluation:
         seed: int = 1,
         share: float = 1.0,
     ):
+        """`share` is the share of the world's subjects that is asked about (see Corpus)."""
         self.model = model
         self.world = world or build_world()
         self.n = n
@@ -138,11 +140,19 @@ class Evaluation:
 
     def rome_scores(self, n: int) -> Iterator[Score]:
         """Plain ROME on the train split."""
-        values = score_edits(self.model, self.world, n, self._rng("rome"))
+        values = score_edits(self.model, self.trained, self.unseen, n, self._rng("rome"))
         yield Score("ROME: edit success", values["success"], 0.95, n)
         yield Score("ROME: unseen phrasing", values["rephrase"], 0.85, n)
         yield Score("ROME: other subjects kept", values["neighbours"], 0.97, n)
         yield Score("ROME: same subject, other relations", values["relations"], None, n)
+
+    def tracing_scores(self) -> Iterator[Score]:
+        """Mean indirect effect of the MLPs at the subject's last token, layer by layer."""
+        n = max(10, self.n // 10)
+        effects = causal_trace(self.model, self.trained, n, self._rng("tracing"))
+        for layer, (_, subject, last) in enumerate(effects.tolist()):
+            yield Score(f"tracing: layer {layer}, subject's last token", subject, None, n)
+            yield Score(f"tracing: layer {layer}, prompt's last token", last, None, n)
 
     def fluency(self) -> Score:
         """Weighted entropy of bigrams and trigrams of 100-token continuations of prose."""
@@ -169,7 +179,7 @@ def ngram_entropy(text: str) -> float:
 
 
 def evaluate(evaluation: Evaluation, parts: Sequence[str], rome: int) -> list[Score]:
-    """The rows of the chosen parts ('context', 'chains', 'rome', 'fluency')."""
+    """The rows of the chosen parts ('context', 'chains', 'rome', 'tracing', 'fluency')."""
     sources: list[Iterator[Score]] = []
     if "context" in parts:
         sources.append(evaluation.context_scores())
@@ -177,6 +187,8 @@ def evaluate(evaluation: Evaluation, parts: Sequence[str], rome: int) -> list[Sc
         sources.append(evaluation.chain_scores())
     if "rome" in parts:
         sources.append(evaluation.rome_scores(rome))
+    if "tracing" in parts:
+        sources.append(evaluation.tracing_scores())
     if "fluency" in parts:
         sources.append(iter([evaluation.fluency()]))
     scores = []
@@ -206,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--n", type=int, default=200, help="cases per ability")
     parser.add_argument("--rome", type=int, default=40, help="single edits")
-    parser.add_argument("--parts", default="context,chains,rome,fluency")
+    parser.add_argument("--parts", default="context,chains,rome,tracing,fluency")
     parser.add_argument("--share", type=float, default=1.0, help="share of the subjects asked")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -8,7 +8,6 @@ memedit.editing.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 from examples.atlas import formats as fm
 from examples.atlas.answering import Answerer, Probe, probe
 from examples.atlas.corpus import Asked, Corpus
-from examples.atlas.world import HELD_OUT_PHRASINGS, Fact, World
+from examples.atlas.world import Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +26,9 @@ class Settings:
     """The layer, and how the value is found: `clamp` times the old value's norm at most."""
 
     layer: int = 2
-    steps: int = 25
-    rate: float = 0.3
-    clamp: float = 4.0
+    steps: int = 40
+    rate: float = 0.5
+    clamp: float = 15.0
     decay: float = 1e-3
     kl: float = 0.0625
     prefixes: int = 6
@@ -52,7 +51,7 @@ def subject_end(model: Answerer, prompt: str, subject: str) -> int:
     raise ValueError(f"no token of {prompt!r} covers character {end}")
 
 
-def second_moment(model: Answerer, corpus: Corpus, layer: int, documents: int = 1500) -> Tensor:
+def second_moment(model: Answerer, corpus: Corpus, layer: int, documents: int = 500) -> Tensor:
     """C = E[k k^T] of the down projection's input over training documents, float32."""
     rng = random.Random("second moment")
     texts = ["".join(t for t, _ in corpus.recall(rng)) for _ in range(documents)]
@@ -147,17 +146,22 @@ def edit(
 
 
 def score_edits(
-    model: Answerer, world: World, n: int, rng: random.Random, settings: Settings | None = None
+    model: Answerer,
+    trained: Corpus,
+    unseen: Corpus,
+    n: int,
+    rng: random.Random,
+    settings: Settings | None = None,
 ) -> dict[str, float]:
-    """Mean scores of `n` single edits of train-split subjects.
+    """Mean scores of `n` single edits of known facts about subjects of the train split.
 
     success: the edit's prompt; rephrase: a held-out phrasing; neighbours: other subjects of the
     same relation keep their answers; relations: the same subject's other facts do.
     """
     settings = settings or Settings()
-    trained, unseen = Corpus(world), Corpus(world, held_out=True)
+    world = trained.world
     moment = second_moment(model, trained, settings.layer)
-    facts = editable(world)
+    facts = editable(trained)
     sums: dict[str, list[float]] = {
         "success": [],
         "rephrase": [],
@@ -210,11 +214,12 @@ def score_edits(
     return {name: sum(v) / max(1, len(v)) for name, v in sums.items()}
 
 
-def editable(world: World) -> list[Fact]:
-    """Facts of the train split whose answer can be replaced by another known object."""
+def editable(corpus: Corpus) -> list[Fact]:
+    """Known facts of the train split whose answer can be replaced by another known object."""
+    world = corpus.world
     return [
         f
-        for f in world.facts
+        for f in corpus.public
         if world.is_train_subject(f.subject)
         and world.relations[f.relation].object in world.kinds
         and not world.relations[f.relation].listed
@@ -238,72 +243,3 @@ def _plain(text: str) -> str:
     for special in fm.SPECIALS:
         text = text.replace(special, "")
     return text.strip()
-
-
-def causal_trace(
-    model: Answerer, world: World, n: int, rng: random.Random, noise: float = 3.0
-) -> Tensor:
-    """Mean indirect effect [layers, 3] of restoring the MLP's output at the subject's first,
-    last and the prompt's last token, after noise on the subject's embeddings.
-
-    Source: Meng et al. 2022, section 2.
-    """
-    layers = model.model.model.layers
-    effects = torch.zeros((len(layers), 3))
-    trained = Corpus(world)
-    embed = model.model.model.embed_tokens
-    sigma = noise * embed.weight.std()
-    count = 0
-    generator = torch.Generator().manual_seed(0)
-    for fact in rng.sample(editable(world), n):
-        relation = world.relations[fact.relation]
-        text = fm.BOS + trained.prompt(relation, fact.subject, rng)
-        end = subject_end(model, text, fact.subject)
-        start = text.rfind(fact.subject)
-        first = len(model.ids(text[:start].rstrip())) if start > len(fm.BOS) else 1
-        ids = torch.tensor([model.ids(text)])
-        answer = model.ids(f" {fact.answer}.")[0]
-        spots = (first, end, ids.shape[1] - 1)
-        clean: list[Tensor] = []
-        shake = torch.randn((end - first + 1, embed.embedding_dim), generator=generator) * sigma
-
-        def corrupt(module: Any, args: Any, output: Tensor) -> Tensor:
-            output = output.clone()
-            output[0, first : end + 1] += shake  # noqa: B023
-            return output
-
-        def probability() -> float:
-            with torch.no_grad():
-                logits = model.model(ids, use_cache=False).logits  # noqa: B023
-            return float(torch.softmax(logits[0, -1], -1)[answer])  # noqa: B023
-
-        handles = [
-            layer.mlp.register_forward_hook(lambda m, a, o: clean.append(o.detach().clone()))  # noqa: B023
-            for layer in layers
-        ]
-        before = probability()
-        for handle in handles:
-            handle.remove()
-        noisy = embed.register_forward_hook(corrupt)
-        low = probability()
-        if before > 0.5:
-            count += 1
-            for i, layer in enumerate(layers):
-                for j, spot in enumerate(spots):
-                    handle = layer.mlp.register_forward_hook(_restore(clean[i], spot))
-                    effects[i, j] += probability() - low
-                    handle.remove()
-        noisy.remove()
-    return effects / max(1, count)
-
-
-def _restore(clean: Tensor, spot: int) -> Callable[[Any, Any, Tensor], Tensor]:
-    def hook(module: Any, args: Any, output: Tensor) -> Tensor:
-        output = output.clone()
-        output[0, spot] = clean[0, spot]
-        return output
-
-    return hook
-
-
-__all__ = ["HELD_OUT_PHRASINGS", "Settings", "causal_trace", "edit", "score_edits"]
