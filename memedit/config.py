@@ -7,19 +7,22 @@ spells a setting ``MEMEDIT_SERVE__PORT``.  Unknown names are errors everywhere.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as EnvironmentUnreadable
 
 from memedit.errors import SettingsError
 from memedit.types import DEFAULT_NAMESPACE, Namespace
@@ -28,6 +31,23 @@ DEFAULT_FILE = Path("memedit.toml")
 _PASSWORD_IN_URL = re.compile(
     r"""((?<=://)[^:/?#@"\s]*:)[^@/"\s]+(?=@)|([?&]\w*(?:password|key|token)=)[^&"\s]+""", re.I
 )
+
+
+def _listed(value: Any) -> Any:
+    """Read a list as the environment spells it: a JSON list, or words with commas between."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            # without the value itself, which may be a key
+            raise ValueError("this is no JSON list, nor words with commas between") from None
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class _Section(BaseModel):
@@ -78,8 +98,8 @@ class ServeSettings(_Section):
     upstream_api_key: SecretStr | None = Field(
         None, description="Sent to the upstream instead of the client's own key."
     )
-    admin_keys: tuple[SecretStr, ...] = Field((), description="Keys of the edit API.")
-    inference_keys: tuple[SecretStr, ...] = Field((), description="Keys of the model API.")
+    admin_keys: Secrets = Field((), description="Keys of the edit API.")
+    inference_keys: Secrets = Field((), description="Keys of the model API.")
     on_memory_failure: Literal["open", "closed"] = Field(
         "open", description="open: pass untouched and say so; closed: answer 503."
     )
@@ -87,7 +107,7 @@ class ServeSettings(_Section):
     read_timeout: float = Field(600.0, gt=0, description="Seconds between two chunks.")
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     max_batch: int = Field(32, ge=1, description="Prompts encoded in one micro-batch at most.")
-    forward: tuple[str, ...] = Field((), description="Further upstream paths to forward.")
+    forward: Words = Field((), description="Further upstream paths to forward.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -169,8 +189,11 @@ class Settings(BaseSettings):
             ) -> tuple[PydanticBaseSettingsSource, ...]:
                 return (init_settings, env_settings, InitSettingsSource(settings_cls, from_file))
 
+        _check_environment(cls.sections)
         try:
             settings = WithFile(**given)
+        except EnvironmentUnreadable as error:
+            raise SettingsError(f"the environment cannot be read: {error}") from None
         except ValidationError as error:
             lines = [
                 f"  {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
@@ -189,3 +212,29 @@ class Settings(BaseSettings):
         text = _PASSWORD_IN_URL.sub(r"\1\2***", self.model_dump_json())
         shown: dict[str, Any] = json.loads(text)
         return shown
+
+
+def _names_in(section: str) -> Iterable[str]:
+    kind = Settings.model_fields[section].annotation
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+
+
+def _check_environment(sections: tuple[str, ...]) -> None:
+    """Refuse variables that look like settings but are none, so that a slip is not ignored.
+
+    Raises:
+        SettingsError: names the variable and how settings are spelled.
+
+    """
+    known = {f"{section}_{name}" for section in sections for name in _names_in(section)}
+    for variable in sorted(os.environ):
+        name = variable.lower().removeprefix("memedit_")
+        if name == variable.lower():
+            continue
+        section, parted, _ = name.partition("__")
+        slipped = name in known or any(one.partition("_")[2] == name for one in known)
+        if (parted and section not in sections) or slipped:
+            raise SettingsError(
+                f"{variable} is no setting; one is spelled MEMEDIT_SECTION__NAME, with a section "
+                f"out of {', '.join(sections)}, for example MEMEDIT_SERVE__PORT"
+            )

@@ -87,9 +87,14 @@ class EditRequest(BaseModel):
     aliases: tuple[Text, ...] = Field((), max_length=64, description="Other names of the subject.")
 
     def plain_statement(self) -> str:
-        """Return the fact as one sentence: ``statement``, or one made of prompt and target."""
+        """Return the fact as one sentence: ``statement``, or one made of prompt and target.
+
+        Of an erased fact it says what is said instead: ``target_new`` is the safe answer.
+        """
         if self.statement is not None:
             return self.statement
+        if self.operation is Operation.ERASE:
+            return f'The answer to "{self.prompt}" is withheld.'
         prompt, target = self.prompt, self.target_new
         if prompt.endswith("?"):
             return f"{prompt} {target}"

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def open_memory(
-    url: str | None = None, settings: Settings | None = None, *, reindex: bool = False
+    url: str | None = None,
+    settings: Settings | None = None,
+    *,
+    reindex: bool = False,
+    create: bool = True,
 ) -> EditMemory:
     """Open the edit memory with its encoder; a context manager.
 
@@ -26,6 +30,7 @@ def open_memory(
         url: SQLAlchemy URL, for example ``sqlite:///edits.db``; ``None`` is that of the settings.
         settings: ``None`` reads environment and file as the command line does.
         reindex: encode everything anew where the memory was written with another encoder.
+        create: make the memory where there is none; else that is an error.
 
     Raises:
         MemoryFailure: it cannot be opened, or was written with another encoder.
@@ -37,7 +42,11 @@ def open_memory(
     chosen = settings if settings is not None else read_settings()
     encoder = open_encoder(chosen.encoder)
     return EditMemory.open(
-        url or chosen.memory.url, encoder, index=chosen.memory.index, reindex=reindex
+        url or chosen.memory.url,
+        encoder,
+        index=chosen.memory.index,
+        reindex=reindex,
+        create=create,
     )
 
 

@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The composition root: the only module that names concrete classes of several rooms; the
     # command line and the client's transport get their parts from it.
     "wiring": {"memory", "scope", "incontext", "routing"},
+    "__main__": {"cli"},
     "cli": {"wiring", "client", "serving", "engine", "routing", "memory", "scope", "incontext"},
 }
 WITHOUT_TORCH = ("serving", "client", "agent", "routing", "memory", "incontext", "wiring", "cli")

@@ -1,8 +1,10 @@
 """Scenes for the demo: edits before and after which the shipped model answers as it should.
 
 `python -m examples.atlas.scenes` looks for facts that Atlas knows in every phrasing asked,
-follows in the context the way memedit states them, and forgets nothing beside; it writes
-data/demo.json. Subjects are of AtlasEdit's test split: training never saw an edit of them.
+follows in the context the way memedit states them, and forgets nothing beside, and whose
+paraphrases memedit's default scope classifier recognises; it writes data/demo.json. The scenes
+are chosen to work: they show the mechanism and measure nothing. Subjects are of AtlasEdit's test
+split: training never saw an edit of them.
 """
 
 from __future__ import annotations
@@ -22,6 +24,11 @@ from examples.atlas.corpus import Corpus
 from examples.atlas.export import MODEL
 from examples.atlas.names import DATA
 from examples.atlas.world import HELD_OUT_PHRASINGS, Fact, World, build_world
+from memedit import EditRequest, open_memory
+from memedit.memory import EditMemory
+from memedit.routing import RouteQuery
+from memedit.types import Action, QueryText
+from memedit.wiring import open_router
 
 RELATIONS = ("capital", "capital", "head_of_state", "currency", "birthplace", "headquarters",
              "author", "ceo")  # fmt: skip
@@ -42,8 +49,10 @@ def with_fact(statement: str, question: str) -> str:
 class SceneFinder:
     """Builds scenes and keeps those that the model plays right."""
 
-    def __init__(self, model: Answerer, world: World, share: float):
+    def __init__(self, model: Answerer, memory: EditMemory, world: World, share: float):
         self.model = model
+        self.memory = memory
+        self.router = open_router(memory)
         self.world = world
         self.corpus = Corpus(world)
         self.corpus.activate(share)
@@ -61,7 +70,7 @@ class SceneFinder:
         self.rng.shuffle(facts)
         for fact in facts:
             scene = self.scene(fact)
-            if self.plays(scene):
+            if self.in_scope(scene) and self.plays(scene):
                 return scene
         return None
 
@@ -107,6 +116,18 @@ class SceneFinder:
             "questions": questions,
         }
 
+    def in_scope(self, scene: Scene) -> bool:
+        """Whether the edit fires for every question about it, and for no other."""
+        [edit] = self.memory.add([EditRequest(**scene["edit"])])
+        routes = self.router.decide(
+            [RouteQuery(QueryText(question["ask"])) for question in scene["questions"]]
+        )
+        self.memory.retract(edit.id)
+        return all(
+            (route.action is Action.IN_CONTEXT) == (question["kind"] != "unrelated")
+            for route, question in zip(routes, scene["questions"], strict=True)
+        )
+
     def plays(self, scene: Scene) -> bool:
         """Whether greedy generation answers everything exactly, chat and completion."""
         edit = scene["edit"]
@@ -138,13 +159,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     progress = json.loads((options.model / "training.json").read_text(encoding="utf-8"))
-    finder = SceneFinder(Answerer(options.model), build_world(), progress["known_share"])
     scenes: list[Scene] = []
-    for relation in RELATIONS:
-        scene = finder.find(relation, {s["edit"]["subject"] for s in scenes})
-        if scene:
-            scenes.append(scene)
-            print(scene["name"])
+    with open_memory("sqlite://") as memory:
+        finder = SceneFinder(
+            Answerer(options.model), memory, build_world(), progress["known_share"]
+        )
+        for relation in RELATIONS:
+            scene = finder.find(relation, {s["edit"]["subject"] for s in scenes})
+            if scene:
+                scenes.append(scene)
+                print(scene["name"])
     text = json.dumps({"scenes": scenes}, indent=2, ensure_ascii=False) + "\n"
     options.out.write_text(text, encoding="utf-8")
 

@@ -29,9 +29,10 @@ def add(
     statement: opt.Statement = None,
     rephrase: opt.Rephrases = None,
     alias: opt.Aliases = None,
-    operation: Annotated[Operation, typer.Option(help="What happens to the fact.")] = (
-        Operation.MODIFY
-    ),
+    operation: Annotated[
+        Operation,
+        typer.Option(help="insert or modify: TARGET is the answer; erase: the answer is withheld."),
+    ] = Operation.MODIFY,
     namespace: opt.Namespace = None,
     author: opt.Author = None,
     valid_from: opt.Moment = None,
@@ -43,6 +44,8 @@ def add(
     json: opt.Json = False,
 ) -> None:
     """Add an edit; it is durable, and live for the next request, when the command returns.
+
+    With --operation erase, TARGET is what is said instead, for example "I don't know".
 
     Example: memedit add "The capital of Quendoria is" "Lindhaven" --subject "Quendoria"
     """
@@ -89,7 +92,7 @@ def list_edits(
     from itertools import islice
 
     wanted = _status(status)
-    with open_store(memory, url, key, config) as store:
+    with open_store(memory, url, key, config, create=False) as store:
         found = list(islice(store.list(namespace=namespace, status=wanted), limit))
     print_edits(found, as_json=json)
 
@@ -107,7 +110,7 @@ def show(
 
     Example: memedit show e-0123456789ab --version 1
     """
-    with open_store(memory, url, key, config) as store:
+    with open_store(memory, url, key, config, create=False) as store:
         print_edit(store.get(edit_id, version=version), as_json=json)
 
 
@@ -125,7 +128,7 @@ def search(
 
     Example: memedit search "capital of Quendoria" -k 3
     """
-    with open_store(memory, url, key, config) as store:
+    with open_store(memory, url, key, config, create=False) as store:
         hits = store.search(text, namespaces=namespace, k=k)
     if json:
         print_json_array([hit.model_dump(mode="json") for hit in hits])
@@ -148,9 +151,9 @@ def supersede(
     statement: opt.Statement = None,
     rephrase: opt.Rephrases = None,
     alias: opt.Aliases = None,
-    operation: Annotated[Operation, typer.Option(help="What happens to the fact.")] = (
-        Operation.MODIFY
-    ),
+    operation: Annotated[
+        Operation | None, typer.Option(help="Else that of the old version.")
+    ] = None,
     author: opt.Author = None,
     valid_from: opt.Moment = None,
     valid_to: opt.Moment = None,
@@ -162,26 +165,30 @@ def supersede(
 ) -> None:
     """Replace an edit by a new version of it.
 
+    Rephrases, aliases, operation and validity that are not given anew are those of the old
+    version; ground truth and statement, which speak of the old answer, are not kept.
+
     Example: memedit supersede e-0123456789ab "The capital of Quendoria is" "Velden" -s
     "Quendoria"
     """
-    request = _request(
-        prompt=prompt,
-        target_new=target,
-        subject=subject,
-        ground_truth=ground_truth,
-        statement=statement,
-        rephrases=tuple(rephrase or ()),
-        aliases=tuple(alias or ()),
-        operation=operation,
-    )
-    with open_store(memory, url, key, config) as store:
+    with open_store(memory, url, key, config, create=False) as store:
+        old = store.get(edit_id)
+        request = _request(
+            prompt=prompt,
+            target_new=target,
+            subject=subject,
+            ground_truth=ground_truth,
+            statement=statement,
+            rephrases=tuple(rephrase) if rephrase else old.request.rephrases,
+            aliases=tuple(alias) if alias else old.request.aliases,
+            operation=operation or old.request.operation,
+        )
         edit = store.supersede(
             edit_id,
             request,
             author=author,
-            valid_from=_aware(valid_from),
-            valid_to=_aware(valid_to),
+            valid_from=_aware(valid_from) or old.valid_from,
+            valid_to=_aware(valid_to) or old.valid_to,
         )
     if json:
         print_json(edit.model_dump(mode="json"))
@@ -202,7 +209,7 @@ def retract(
 
     Example: memedit retract e-0123456789ab
     """
-    with open_store(memory, url, key, config) as store:
+    with open_store(memory, url, key, config, create=False) as store:
         edit = store.retract(edit_id, author=author)
     if json:
         print_json(edit.model_dump(mode="json"))
@@ -222,7 +229,7 @@ def history(
 
     Example: memedit history e-0123456789ab
     """
-    with open_store(memory, url, key, config) as store:
+    with open_store(memory, url, key, config, create=False) as store:
         versions = store.history(edit_id)
     if json:
         print_edits(versions, as_json=True)

@@ -69,10 +69,12 @@ def import_file(
     if json:
         counts = {"format": read.format, "read": len(new), "stored": stored}
         print_json({"file": str(file), **counts, "skipped": skipped})
+        if not new:
+            raise typer.Exit(1)
         return
+    outcome = "none stored (dry run)" if dry_run else f"{stored} in the memory"
     typer.echo(
-        f"{file}: {len(new)} edits read as {read.format}, {stored} in the memory, "
-        f"{len(skipped)} records skipped"
+        f"{file}: {len(new)} edits read as {read.format}, {outcome}, {len(skipped)} records skipped"
     )
     if skipped:
         print_table(
@@ -80,6 +82,8 @@ def import_file(
             ([item["record"], item["reason"]] for item in skipped[:SHOWN]),
             title=f"the first {SHOWN} of {len(skipped)}" if len(skipped) > SHOWN else "",
         )
+    if not new:
+        raise typer.Exit(1)
 
 
 def _store_all(store: Store, new: Sequence[NewEdit], tell: Callable[[int, int], None]) -> int:
@@ -127,7 +131,7 @@ def export(
     """
     from memedit.memory.formats.jsonl import as_line
 
-    with open_store(memory, url, key, config) as store:
+    with open_store(memory, url, key, config, create=False) as store:
         lines = map(as_line, store.list(namespace=namespace))
         if file is None:
             for line in lines:

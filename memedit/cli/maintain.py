@@ -55,13 +55,14 @@ def verify(
     from memedit.config import Settings
     from memedit.wiring import open_memory
 
-    with open_memory(settings=Settings.read(config, {"memory": {"url": memory}})) as opened:
+    settings = Settings.read(config, {"memory": {"url": memory}})
+    with open_memory(settings=settings, create=False) as opened:
         report = opened.verify()
     facts = dataclasses.asdict(report)
     if json:
         print_json({"ok": report.ok, **facts})
     else:
-        print_table(("check", "result"), ([name, str(value)] for name, value in facts.items()))
+        print_table(("check", "result"), ([name, _cell(value)] for name, value in facts.items()))
         typer.echo("the index agrees with the database" if report.ok else "THEY DISAGREE")
     if not report.ok:
         raise typer.Exit(1)
@@ -82,7 +83,7 @@ def reindex(
 
     settings = Settings.read(config, {"memory": {"url": memory}})
     try:
-        opened = open_memory(settings=settings)
+        opened = open_memory(settings=settings, create=False)
     except EncoderMismatchError:
         with open_memory(settings=settings, reindex=True) as opened:
             count = sum(opened.namespaces().values())
@@ -122,4 +123,6 @@ def _origins(settings: Settings, file: Path | None, flags: set[str]) -> dict[str
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -62,7 +63,7 @@ def print_edits(edits: Sequence[Edit], *, as_json: bool) -> None:
         return
     print_table(
         ("id", "namespace", "status", "statement"),
-        ([edit.ref, edit.namespace, edit.status.value, edit.statement] for edit in edits),
+        ([edit.ref, edit.namespace, standing(edit), edit.statement] for edit in edits),
     )
 
 
@@ -79,8 +80,23 @@ def print_edit(edit: Edit, *, as_json: bool) -> None:
 
 def said(edit: Edit) -> str:
     """Return one line about an edit that was just written."""
-    verb = {Status.LIVE: "live", Status.RETRACTED: "retracted", Status.SUPERSEDED: "superseded"}
-    return f"{edit.ref} {verb[edit.status]}: {edit.statement}"
+    return f"{edit.ref} {standing(edit)}: {edit.statement}"
+
+
+def standing(edit: Edit) -> str:
+    """Say in words whether an edit speaks now, and until when."""
+    now = datetime.now(UTC)
+    if edit.status is not Status.LIVE:
+        return edit.status.value
+    if edit.valid_to is not None and edit.valid_to <= now:
+        return f"expired {_moment(edit.valid_to)}"
+    if edit.valid_from is not None and now < edit.valid_from:
+        return f"not before {_moment(edit.valid_from)}"
+    return "live" if edit.valid_to is None else f"live until {_moment(edit.valid_to)}"
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 @contextmanager

@@ -199,14 +199,32 @@ def _query_of(prompt: str | Sequence[Mapping[str, Any]]) -> QueryText:
 
 @contextmanager
 def open_store(
-    memory: str | None, url: str | None, key: str | None, config: Path | None
+    memory: str | None,
+    url: str | None,
+    key: str | None,
+    config: Path | None,
+    *,
+    create: bool = True,
 ) -> Iterator[Store]:
-    """Open the proxy at ``url``, or else the memory of the flags and settings."""
+    """Open the proxy at ``url``, or else the memory of the flags and settings.
+
+    Args:
+        memory: URL of a memory; excludes ``url``.
+        url: base URL of a running proxy.
+        key: its admin key.
+        config: settings file.
+        create: whether a memory that is not there is made; reading makes none.
+
+    """
     import typer
 
     if url is not None:
         if memory is not None:
             raise typer.BadParameter("give --url or --memory, not both.", param_hint="--url")
+        if not url.startswith(("http://", "https://")):
+            raise typer.BadParameter(
+                f"{url!r} is no URL; expected http://HOST:PORT.", param_hint="--url"
+            )
         from memedit.client import Client
 
         with Client(url, api_key=key) as client:
@@ -216,5 +234,5 @@ def open_store(
     from memedit.wiring import open_memory
 
     settings = Settings.read(config, {"memory": {"url": memory}})
-    with open_memory(settings=settings) as opened:
+    with open_memory(settings=settings, create=create) as opened:
         yield LocalStore(opened, settings)

@@ -9,6 +9,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, make_url, select
@@ -30,10 +31,23 @@ class DuplicateKey(MemoryFailure):
 class Database:
     """Transactions on one database.  Safe for several threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        """Open it; with ``create=False`` a SQLite file must be there already.
+
+        Raises:
+            InvalidInputError: the URL is of no kind that is known.
+            MemoryFailure: it cannot be opened, or is not there.
+
+        """
         self.url = _read_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._in_memory = in_memory = self.is_sqlite and _is_in_memory(self.url)
+        self._file = _file_of(self.url) if self.is_sqlite and not in_memory else None
+        if self._file is not None and not create and not self._file.exists():
+            raise MemoryFailure(
+                f"there is no edit memory at {self._file}; "
+                "'memedit add', 'import' and 'serve' make one"
+            )
         options: dict[str, Any] = {"hide_parameters": True}  # edits never reach a log
         if in_memory:
             # One connection, since each would have a database of its own; so one user at a time.
@@ -63,6 +77,7 @@ class Database:
             with _failures("open the database"):
                 self._watch_owner = self._engine.raw_connection()
                 self._watch = self._watch_owner.driver_connection
+        self._inode = self._file.stat().st_ino if self._file is not None else None
 
     @property
     def shown_url(self) -> str:
@@ -90,6 +105,24 @@ class Database:
             connection.execution_options(**{_WRITING: True})
             with connection.begin():
                 yield connection
+                self._check_in_place()
+
+    def _check_in_place(self) -> None:
+        """Refuse to commit into a file that was taken away or replaced while it was open.
+
+        Such a commit would succeed, and be gone with the last connection.
+        """
+        if self._file is None:
+            return
+        try:
+            inode = self._file.stat().st_ino
+        except FileNotFoundError:
+            inode = None
+        if inode != self._inode:
+            raise MemoryFailure(
+                f"the database file {self._file} was removed or replaced while in use; nothing "
+                "was changed. Put it back and restart."
+            )
 
     def change_token(self) -> int:
         """Return a number that differs once another connection has committed; cheap.
@@ -141,6 +174,12 @@ def _read_url(given: str) -> URL:
             "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
         )
     return url
+
+
+def _file_of(url: URL) -> Path | None:
+    """Return the file of a SQLite URL; ``None`` for one spelled ``file:...?uri=true``."""
+    name = url.database or ""
+    return None if name.startswith("file:") else Path(name).absolute()
 
 
 def _is_in_memory(url: URL) -> bool:

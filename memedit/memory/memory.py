@@ -50,7 +50,13 @@ class EditMemory:
 
     @classmethod
     def open(
-        cls, url: str, encoder: Encoder, *, index: str = AUTO, reindex: bool = False
+        cls,
+        url: str,
+        encoder: Encoder,
+        *,
+        index: str = AUTO,
+        reindex: bool = False,
+        create: bool = True,
     ) -> EditMemory:
         """Open the memory at ``url``; what is not there yet is created.
 
@@ -59,6 +65,7 @@ class EditMemory:
             encoder: must be the one that the memory was written with, unless ``reindex``.
             index: registry name of the vector index, or ``auto``.
             reindex: encode everything anew where the memory was written with another encoder.
+            create: ``False`` refuses a SQLite file that is not there.
 
         Raises:
             InvalidInputError: the URL is of no kind that is known, or no such index.
@@ -66,7 +73,7 @@ class EditMemory:
             MemoryFailure: the database cannot be reached, read or created.
 
         """
-        memory = cls(Database(url), encoder, index_class(index))
+        memory = cls(Database(url, create=create), encoder, index_class(index))
         try:
             memory._start(reindex)
         except BaseException:

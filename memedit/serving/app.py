@@ -23,7 +23,7 @@ from memedit.serving.auth import Guard, Unauthorized, refuse_exposure
 from memedit.serving.batcher import DecisionBatcher
 from memedit.serving.departure import UntilClientLeaves
 from memedit.serving.edit_api import create_edit_api
-from memedit.serving.exchange import CLIENT_GONE, Exchange
+from memedit.serving.exchange import CLIENT_GONE, Exchange, Noting
 from memedit.serving.health import Readiness
 from memedit.serving.logs import log_request
 from memedit.serving.metrics import Metrics
@@ -168,7 +168,9 @@ class Proxy:
             return
         path: str = scope["path"]
         if path.startswith(OUR_PREFIX):
-            await self._edit_api(scope, receive, self._noting(exchange, send))
+            exchange.own = True
+            noting = Noting(exchange, receive, send)
+            await self._edit_api(scope, noting.receive, noting.send)
             return
         if exchange.method in ("GET", "HEAD") and path in self._pages:
             reply = await self._pages.reply(path, scope)
@@ -246,22 +248,12 @@ class Proxy:
             self._metrics.requests.labels(
                 exchange.wire, exchange.route, exchange.reason, status
             ).inc()
+        elif exchange.own:
+            self._metrics.edit_api.labels(status).inc()
         elif exchange.error and exchange.error != "client_gone":
             self._metrics.refused.labels(exchange.error).inc()
         else:
             self._metrics.forwarded.labels(status).inc()
-
-    @staticmethod
-    def _noting(exchange: Exchange, send: Send) -> Send:
-        """Return ``send``, noting the status that goes through it."""
-
-        async def noting(message: dict[str, object]) -> None:
-            if message["type"] == "http.response.start":
-                exchange.started = True
-                exchange.status = int(str(message["status"]))
-            await send(message)
-
-        return noting  # type: ignore[return-value]
 
 
 _LONGEST_PATH = 256

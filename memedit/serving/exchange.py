@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from memedit.routing.steps import Prepared
+from memedit.serving.asgi import Message, Receive, Send
 
 CLIENT_GONE = 499
 """What the log says where the client left before there was a status."""
@@ -29,6 +30,8 @@ class Exchange:
     bytes_out: int = 0
     decision_seconds: float | None = None
     error: str = ""
+    own: bool = False
+    """Whether memedit itself answers: the edit API."""
     request_id: str = ""
     answer_headers: dict[str, str] = field(default_factory=dict)
     """The ``x-memedit-*`` headers that an error of our own carries too."""
@@ -57,6 +60,29 @@ class Exchange:
         fields["bytes_in"] = self.bytes_in
         fields["bytes_out"] = self.bytes_out
         return fields
+
+
+class Noting:
+    """The two ends of an ASGI connection, noting in an exchange what goes through them."""
+
+    def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        self._exchange = exchange
+        self._receive = receive
+        self._send = send
+
+    async def receive(self) -> Message:
+        """Receive, and count the bytes of the request."""
+        message = await self._receive()
+        self._exchange.bytes_in += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send, and note the status and count the bytes of the answer."""
+        if message["type"] == "http.response.start":
+            self._exchange.started = True
+            self._exchange.status = int(message["status"])
+        self._exchange.bytes_out += len(message.get("body", b""))
+        await self._send(message)
 
 
 def _one(value: str) -> str:

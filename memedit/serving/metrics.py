@@ -42,6 +42,12 @@ class Metrics:
             ("status",),
             registry=own,
         )
+        self.edit_api = Counter(
+            "memedit_edit_api",
+            "Requests to the edit API, by status of the answer.",
+            ("status",),
+            registry=own,
+        )
         self.refused = Counter(
             "memedit_refused", "Requests not forwarded, by reason.", ("reason",), registry=own
         )
