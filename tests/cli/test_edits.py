@@ -97,11 +97,44 @@ def test_people_get_tables_with_the_same_facts(run: Run, where: tuple[str, ...])
 
 
 def test_what_is_not_there_is_one_line_and_exit_code_1(run: Run, where: tuple[str, ...]) -> None:
+    run("add", *CAPITAL, *where)
     ran = run("show", "e-aaaaaaaaaaaa", *where)
     assert ran.code == 1
     assert ran.out == ""
     assert len(ran.err.splitlines()) == 1
     assert ran.err.startswith("memedit: ") and "e-aaaaaaaaaaaa" in ran.err
+
+
+@pytest.mark.parametrize("command", ["list", "verify", "reindex", "export"])
+def test_reading_makes_no_memory(run: Run, command: str) -> None:
+    ran = run(command, "--memory", "sqlite:///slip.db")
+    assert ran.code == 1 and "there is no edit memory at" in ran.err
+    assert not Path("slip.db").exists()
+
+
+def test_a_new_version_keeps_what_is_not_given_anew(run: Run, where: tuple[str, ...]) -> None:
+    more = ("--rephrase", "Which city rules Quendoria?", "--alias", "the Quendor")
+    until = ("--valid-to", "2100-01-01", "--ground-truth", "Oldport")
+    old = run("add", *CAPITAL, *more, *until, "--json", *where).json
+    again = ("The capital of Quendoria is", "Velden", "-s", "Quendoria")
+    new = run("supersede", old["id"], *again, "--json", *where).json
+    assert new["version"] == 2 and new["request"]["target_new"] == "Velden"
+    assert new["valid_to"] == old["valid_to"]
+    for name in ("rephrases", "aliases", "operation"):
+        assert new["request"][name] == old["request"][name]
+    assert new["request"]["ground_truth"] is None
+    later = run("supersede", old["id"], *again, "--valid-to", "2101-01-01", "--json", *where).json
+    assert later["valid_to"].startswith("2101-01-01")
+
+
+def test_validity_and_erasure_are_said_in_words(run: Run) -> None:
+    assert " expired 2001-01-01" in run("add", *CAPITAL, "--valid-to", "2001-01-01").out
+    assert " not before 2100-01-01" in run("add", *CAPITAL, "--valid-from", "2100-01-01").out
+    assert " live until 2100-01-01" in run("add", *CAPITAL, "--valid-to", "2100-01-01").out
+    said = run("add", "The code of Vault 9 is", "I don't know", "-s", "Vault 9", "--operation",
+               "erase").out  # fmt: skip
+    assert 'live: The answer to "The code of Vault 9 is" is withheld.' in said
+    assert "expired 2001-01-01" in run("list").out
 
 
 def test_text_from_edits_is_never_read_as_markup(run: Run) -> None:
@@ -143,7 +176,8 @@ def test_misuse_is_one_line_and_exit_code_2(
         (("add", *CAPITAL, "-n", "no spaces"), "namespace"),
         (("add", *CAPITAL, "--valid-from", "2030-01-01", "--valid-to", "2020-01-01"), "valid_to"),
         (("list", "--memory", "nonsense"), "nonsense"),
-        (("list", "--memory", "sqlite:////no/such/folder/x.db"), "cannot open the database"),
+        (("add", *CAPITAL, "--memory", "sqlite:////no/such/x.db"), "cannot open the database"),
+        (("list", "--memory", "sqlite:////no/such/x.db"), "there is no edit memory at /no/such/x"),
         (("list", "--url", "http://127.0.0.1:9"), "memedit serve"),
     ],
 )

@@ -77,7 +77,8 @@ def test_importing_twice_is_importing_once(
 def test_dry_run_and_limit(run: Run, tmp_path: Path) -> None:
     file = write(tmp_path, LINES)
     assert run("import", file, "--dry-run", "--json").json["stored"] == 0
-    assert run("list", "--json").json == []
+    assert "none stored (dry run)" in run("import", file, "--dry-run").out
+    assert not Path("memedit.db").exists()
     assert run("import", file, "--limit", 2, "--json").json["stored"] == 2
     assert len(run("list", "--json").json) == 2
 
@@ -123,3 +124,9 @@ def test_an_export_that_fails_leaves_the_old_file(run: Run, tmp_path: Path) -> N
     assert broken.code == 1
     assert old.read_text(encoding="utf-8") == "precious"
     assert {path.name for path in tmp_path.glob(".old*")} == set()
+
+
+def test_a_file_without_a_single_edit_fails(run: Run, tmp_path: Path) -> None:
+    file = write(tmp_path, [{"prompt": "no target", "subject": "x"}])
+    ran = run("import", file, "-f", "jsonl")
+    assert ran.code == 1 and "1 records skipped" in ran.out

@@ -56,7 +56,27 @@ def test_secrets_are_masked_when_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_secret_never_stands_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEMEDIT_SERVE__ADMIN_KEYS", '{"hush-hush": 1}')
+    monkeypatch.setenv("MEMEDIT_SERVE__ADMIN_KEYS", '["hush-hush"')
     with pytest.raises(SettingsError) as caught:
         Settings.read()
     assert "hush-hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spelled", ["one,two", " one , two,", '["one", "two"]'])
+def test_lists_are_json_or_words_with_commas(spelled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMEDIT_SERVE__ADMIN_KEYS", spelled)
+    keys = Settings.read().serve.admin_keys
+    assert [key.get_secret_value() for key in keys] == ["one", "two"]
+
+
+@pytest.mark.parametrize("slip", ["MEMEDIT_SERV__PORT", "MEMEDIT_SERVE_PORT", "MEMEDIT_PORT"])
+def test_a_slip_in_the_environment_is_named(slip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(slip, "8200")
+    with pytest.raises(SettingsError, match=f"{slip} is no setting"):
+        Settings.read()
+
+
+def test_other_variables_of_memedit_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMEDIT_KEY", "x")
+    monkeypatch.setenv("MEMEDIT_DATA", "x")
+    Settings.read()

@@ -36,6 +36,24 @@ def test_a_locked_database(tmp_path: Path, encoder: HashingEncoder, capital: Edi
         assert memory.retract(edit.id).version == 2
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_database_that_was_taken_away(
+    replaced: bool, tmp_path: Path, encoder: HashingEncoder, capital: EditRequest
+) -> None:
+    file = tmp_path / "memory.db"
+    with EditMemory.open(f"sqlite:///{file}", encoder) as memory:
+        [edit] = memory.add([capital])
+        kept = file.rename(tmp_path / "kept.db")
+        if replaced:
+            file.write_bytes(b"")
+        with pytest.raises(MemoryFailure, match="removed or replaced while in use"):
+            memory.add([capital])  # would be acknowledged, and gone with the process
+        file.unlink(missing_ok=True)
+        kept.rename(file)
+        assert memory.list() == [edit]
+        assert memory.retract(edit.id).version == 2
+
+
 def test_a_read_only_database(
     tmp_path: Path, encoder: HashingEncoder, capital: EditRequest
 ) -> None:

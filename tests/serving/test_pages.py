@@ -54,6 +54,7 @@ def test_metrics_are_ours_and_the_upstreams_together(
     proxy.post("/v1/chat/completions", chat("hello"))
     proxy.post("/v1/embeddings", {})
     proxy.post("/pause", {})
+    assert proxy.ask("GET", "/memedit/v1/edits").status == 200
     answer = proxy.ask("GET", "/metrics")
     assert answer.header("content-type") == "text/plain; version=0.0.4; charset=utf-8"
     families = list(text_string_to_metric_families(answer.body.decode()))
@@ -66,7 +67,8 @@ def test_metrics_are_ours_and_the_upstreams_together(
     assert samples["vllm:x",] == 3.0
     assert samples["memedit_edits_live", "tenant-a"] == 1.0
     assert samples["memedit_requests_total", "200", "chat", "no_edits", "pass"] == 1.0
-    assert samples["memedit_forwarded_total", "200"] >= 1.0
+    assert samples["memedit_forwarded_total", "200"] == 1.0
+    assert samples["memedit_edit_api_total", "200"] == 1.0
     assert samples["memedit_refused_total", "not_forwarded"] == 1.0
     assert samples["memedit_decision_seconds_count",] == 1.0
 
