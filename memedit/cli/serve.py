@@ -53,7 +53,7 @@ def serve(
     from memedit.cli.processes import ended_by_signals, free_port
     from memedit.config import Settings
     from memedit.serving.app import create_app
-    from memedit.serving.server import run
+    from memedit.serving.server import listen, run
     from memedit.wiring import open_memory, open_router
 
     if upstream is not None and model is not None:
@@ -74,6 +74,8 @@ def serve(
         served = settings.serve
         if served.port == 0:
             served = served.model_copy(update={"port": free_port(served.host)})
+        # a taken port is said now, before anything is started or announced
+        listen(served.host, served.port).close()
         if model is not None:
             served = served.model_copy(update={"upstream": _start_engine(stack, settings)})
         opened = stack.enter_context(open_memory(settings=settings))
@@ -141,6 +143,7 @@ def engine(
     from memedit.cli.processes import free_port
     from memedit.config import Settings
     from memedit.engine import run_engine
+    from memedit.serving.server import listen
 
     flags: dict[str, dict[str, Any]] = {
         "engine": {
@@ -155,6 +158,7 @@ def engine(
     chosen = Settings.read(config, flags).engine
     if chosen.port == 0:
         chosen = chosen.model_copy(update={"port": free_port(chosen.host)})
+    listen(chosen.host, chosen.port, "engine").close()  # said now, before a model is loaded
     if json:
         print_json({"url": f"http://{chosen.host}:{chosen.port}", "model": str(chosen.model)})
     run_engine(chosen)

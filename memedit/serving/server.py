@@ -57,8 +57,13 @@ def server_config(app: App) -> uvicorn.Config:
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, section: str = "serve") -> socket.socket:
     """Open the listening socket; port 0 takes any free one.
+
+    Args:
+        host: name or address.
+        port: 0 takes any free one.
+        section: of the settings that named them, for the error.
 
     Raises:
         SettingsError: says why it cannot be listened on.
@@ -70,7 +75,9 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise SettingsError(f"serve.host {host!r} is no address of this machine: {error}") from None
+        raise SettingsError(
+            f"{section}.host {host!r} is no address of this machine: {error}"
+        ) from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -78,7 +85,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         hint = (
-            "; stop what listens there, or choose another serve.port"
+            f"; stop what listens there, or choose another {section}.port"
             if error.errno == errno.EADDRINUSE
             else ""
         )
