@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from memedit.client.replies import RouteReport, SearchHit, failure
-from memedit.errors import UpstreamError
+from memedit.errors import InvalidInputError, UpstreamError
 from memedit.types import Edit, EditRequest, Status, Surface
 
 T = TypeVar("T")
@@ -85,6 +85,13 @@ def add(
             validity, so that adding twice is adding once; ``store`` (the default) adds another.
 
     """
+    stranger = next((one for one in requests if not isinstance(one, EditRequest)), None)
+    if isinstance(requests, EditRequest) or stranger is not None:
+        got = type(requests if isinstance(requests, EditRequest) else stranger).__name__
+        raise InvalidInputError(
+            f"add takes a list of EditRequest objects; got {got}. "
+            "Write add([EditRequest(prompt=..., subject=..., target_new=...)])"
+        )
     window = _given(valid_from=valid_from, valid_to=valid_to)
     body = {
         "edits": [request.model_dump(mode="json", exclude_defaults=True) for request in requests],
@@ -182,6 +189,8 @@ def route(
         surface: whether texts are chat turns, or to be continued.
 
     """
+    if isinstance(prompts, str):
+        raise InvalidInputError("route takes a list of prompts; got one text: write route([text])")
     body = {
         "prompts": list(prompts),
         "surface": surface.value,

@@ -101,6 +101,18 @@ def test_a_taken_port_is_said(tmp_path: Path, encoder: object) -> None:
         )
     assert ran.returncode == 2
     assert str(port) in ran.stderr.splitlines()[-1] and "another serve.port" in ran.stderr
+    assert "in front of" not in ran.stderr  # nothing is announced that is not there
+
+
+def test_the_engine_says_a_taken_port_before_it_loads(tmp_path: Path) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [*MEMEDIT, "engine", "--model", str(tmp_path), "--port", str(port), "--json"]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 2 and ran.stdout == ""
+    assert "another engine.port" in json.loads(ran.stderr)["error"]["message"]
 
 
 def test_a_server_that_ends_early_shows_its_last_words(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx2
 import pytest
@@ -183,3 +184,14 @@ def test_both_clients_offer_the_same_methods() -> None:
         }
 
     assert offered(memedit.Client) == offered(memedit.AsyncClient)
+
+
+@pytest.mark.parametrize("given", ["text", ["text"], [{"prompt": "x"}]])
+def test_what_is_no_list_of_requests_is_refused_before_it_is_sent(given: Any) -> None:
+    with memedit.Client("http://127.0.0.1:9") as client:
+        with pytest.raises(InvalidInputError, match="add takes a list of EditRequest objects"):
+            client.add(given)
+        with pytest.raises(InvalidInputError, match="got EditRequest"):
+            client.add(memedit.EditRequest(prompt="p", subject="s", target_new="t"))  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match=r"write route\(\[text\]\)"):
+            client.route("text")
