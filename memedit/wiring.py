@@ -33,6 +33,7 @@ def open_memory(
         create: make the memory where there is none; else that is an error.
 
     Raises:
+        SettingsError: the settings name a part that is not there.
         MemoryFailure: it cannot be opened, or was written with another encoder.
 
     """
@@ -40,6 +41,7 @@ def open_memory(
     from memedit.scope.encoder import open_encoder
 
     chosen = settings if settings is not None else read_settings()
+    check_names(chosen)
     encoder = open_encoder(chosen.encoder)
     return EditMemory.open(
         url or chosen.memory.url,
@@ -57,6 +59,7 @@ def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:
     from memedit.scope.catalog import open_classifier
 
     chosen = settings if settings is not None else read_settings()
+    check_names(chosen)
     names = {
         Surface.CHAT: chosen.incontext.chat,
         Surface.COMPLETION: chosen.incontext.completion,
@@ -68,6 +71,30 @@ def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:
         candidates=chosen.scope.candidates,
         max_edits=chosen.scope.max_edits,
     )
+
+
+def check_names(settings: Settings) -> None:
+    """Refuse settings that name a part which is not there.
+
+    Raises:
+        SettingsError: says which setting, and what is there.
+
+    """
+    from memedit.errors import SettingsError, UnknownNameError
+    from memedit.incontext.catalog import METHODS
+    from memedit.indexes.catalog import index_class
+    from memedit.scope.catalog import CLASSIFIERS
+
+    for setting, find, name in (
+        ("memory.index", index_class, settings.memory.index),
+        ("scope.classifier", CLASSIFIERS.get, settings.scope.classifier),
+        ("incontext.chat", METHODS.get, settings.incontext.chat),
+        ("incontext.completion", METHODS.get, settings.incontext.completion),
+    ):
+        try:
+            find(name)
+        except UnknownNameError as error:
+            raise SettingsError(f"{setting}: {error}") from None
 
 
 def read_settings() -> Settings:

@@ -26,8 +26,10 @@ def config(
     Example: MEMEDIT_SERVE__PORT=8200 memedit config
     """
     from memedit.config import Settings
+    from memedit.wiring import check_names
 
     settings = Settings.read(config, {"memory": {"url": memory}})
+    check_names(settings)
     shown = settings.shown()
     if json:
         print_json(shown)

@@ -142,3 +142,21 @@ def test_the_module_runs_as_the_command_does() -> None:
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "--odd" in ran.stderr and len(ran.stderr.splitlines()) == 1
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("MEMEDIT_SCOPE__CLASSIFIER=cosin", "scope.classifier: no scope classifier called 'cosin'"),
+        ("MEMEDIT_INCONTEXT__CHAT=statment", "Did you mean 'statement'?"),
+        ("MEMEDIT_MEMORY__INDEX=fais", "memory.index: no vector index called 'fais'"),
+    ],
+)
+@pytest.mark.parametrize("command", [("config",), ("route", "Who?")])
+def test_a_part_that_is_not_there_is_misuse(
+    run: Run, setting: str, said: str, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("add", "The capital of Quendoria is", "Lindhaven", "-s", "Quendoria")
+    monkeypatch.setenv(*setting.split("="))
+    ran = run(*command)
+    assert ran.code == 2 and said in ran.err
