@@ -104,7 +104,7 @@ class _LiveEdits(Collector):
         )
         try:
             counts = self._live_edits()
-        except Exception:
+        except Exception:  # a scrape shows everything else; of the memory /readyz tells
             return
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         for namespace, count in ranked[:MOST_NAMESPACES]:
