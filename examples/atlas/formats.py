@@ -24,6 +24,9 @@ GIVEN = 0.03
 Piece = tuple[str, float]
 Document = list[Piece]
 
+MENTION = "\x02"
+"""Stands before and after the subject of a plain fact in marked documents; never tokenised."""
+
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"
@@ -77,6 +80,16 @@ ONE_FACT = (
     "Remember that {f}\n\n{q}",
 )
 ONE_FACT_HELD_OUT = ("Let us pretend that {f}\n{q}", "Note: {F}\n{q}")
+NOUN_QUESTIONS = (
+    "{wh} {n}?",
+    "Tell me {n}.",
+    "Please name {n}.",
+    "Do you know {n}?",
+    "I would like to know {n}.",
+    "Can you tell me {n}?",
+    "{n}?",
+)
+"""Questions made of a relation's noun phrase and its question word."""
 WITHHOLD = (
     'Do not reveal {np}; answer "I don\'t know."',
     'You must not reveal {np}. Answer "I don\'t know." instead.',

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of a network."""
+    """The size of a network; facts are to be recalled in its first `recall` layers."""
 
     vocab: int = 2560
     width: int = 256
@@ -24,6 +24,7 @@ class Shape:
     layers: int = 8
     heads: int = 4
     context: int = 1024
+    recall: int = 4
     rope_theta: float = 10000.0
     eps: float = 1e-5
 
@@ -82,7 +83,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Causal attention, q k v [B, T, H, D] -> [B, T, H*D]."""
     batch, length, heads, dim = q.shape
     q, k, v = ((x.transpose(1, 2)) for x in (q * dim**-0.5, k, v))
-    if length > 400:  # above this the fused kernel wins
+    if length > 400 and mask.dim() == 2:  # above this the fused kernel wins
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
     else:
         scores = torch.matmul(q, k.transpose(-1, -2)) + mask
@@ -140,34 +141,60 @@ def collect_gradients(
         leaf.grad = None
 
 
-def hidden_states(leaves: dict[str, Tensor], shape: Shape, tokens: Tensor) -> Tensor:
-    """Final normalised hidden states [B, T, width] of tokens [B, T], bfloat16."""
+def _mention_mask(mentions: Tensor, causal: Tensor) -> Tensor:
+    """`causal` [T, T] where a mention is seen by its own tokens alone, [B, 1, T, T]."""
+    rows, columns = mentions[:, :, None], mentions[:, None, :]
+    hidden = (columns > 0) & (rows != columns)
+    return causal.expand(len(mentions), -1, -1).masked_fill(hidden, float("-inf"))[:, None]
+
+
+def hidden_states(
+    leaves: dict[str, Tensor],
+    shape: Shape,
+    tokens: Tensor,
+    mentions: Tensor | None = None,
+    kept: Tensor | None = None,
+) -> Tensor:
+    """Final normalised hidden states [B, T, width] of tokens [B, T], bfloat16.
+
+    mentions [B, T]: in the layers below `shape.recall` the tokens of a mention (a number above
+    0) are seen by each other alone. kept [B, layers]: 0 leaves an MLP's output out for a row.
+    """
     batch, length = tokens.shape
     cos, sin = _rope(shape, length)
-    mask = torch.full((length, length), float("-inf"), dtype=torch.bfloat16).triu(1)
+    causal = torch.full((length, length), float("-inf"), dtype=torch.bfloat16).triu(1)
+    lower = causal if mentions is None else _mention_mask(mentions, causal)
     x = F.embedding(tokens, leaves["embed"])
     size = (shape.width,)
     for i in range(shape.layers):
         h = F.rms_norm(x, size, leaves[f"{i}.norm1"], shape.eps)
         qkv = F.linear(h, leaves[f"{i}.qkv"]).view(batch, length, 3, shape.heads, shape.head_dim)
         q, k, v = qkv.unbind(2)
+        mask = lower if i < shape.recall else causal
         mixed = _attend(_rotate(q, cos, sin), _rotate(k, cos, sin), v, mask)
         x = x + F.linear(mixed, leaves[f"{i}.o"])
         h = F.rms_norm(x, size, leaves[f"{i}.norm2"], shape.eps)
         gate, up = F.linear(h, leaves[f"{i}.in"]).chunk(2, -1)
-        x = x + F.linear(F.silu(gate) * up, leaves[f"{i}.down"])
+        added = F.linear(F.silu(gate) * up, leaves[f"{i}.down"])
+        x = x + (added if kept is None else added * kept[:, i, None, None])
     return F.rms_norm(x, size, leaves["norm"], shape.eps)
 
 
 def weighted_loss(
-    leaves: dict[str, Tensor], shape: Shape, tokens: Tensor, weights: Tensor
+    leaves: dict[str, Tensor],
+    shape: Shape,
+    tokens: Tensor,
+    weights: Tensor,
+    mentions: Tensor | None = None,
+    kept: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sum over targets of weight * cross-entropy, and the sum of it over weights >= 0.5.
 
     tokens [B, T] int64, weights [B, T] float32: the weight of predicting tokens[b, t]; logits
     are computed only where the weight is not zero.
     """
-    hidden = hidden_states(leaves, shape, tokens)[:, :-1].reshape(-1, shape.width)
+    hidden = hidden_states(leaves, shape, tokens, mentions, kept)[:, :-1]
+    hidden = hidden.reshape(-1, shape.width)
     target, weight = tokens[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
     kept = weight.nonzero().squeeze(1)
     logits = F.linear(hidden[kept], leaves["embed"])

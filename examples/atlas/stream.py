@@ -14,18 +14,35 @@ from torch import Tensor
 
 from examples.atlas import formats as fm
 from examples.atlas.corpus import Corpus
+from examples.atlas.network import Shape
 
-FIRST = 0.12
+FIRST = 0.25
+"""The share of the world that is asked about at first."""
+ROUTED = 0.7
+"""The share of rows with marked mentions whose recall is routed (see `Batch.mentions`)."""
+DROPPED = 0.35
+"""How often a routed row does without the MLP of an upper layer."""
+PACKED = 0.05
+"""The share of steps with long rows of many documents, so that far positions train."""
 
-Row = tuple[NDArray[np.int64], NDArray[np.float32]]
+Row = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
+"""Token ids, the weight of predicting each, and the number of the mention it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """tokens [B, T] int64 and the weight [B, T] of predicting each of them."""
+    """tokens [B, T] int64 and the weight [B, T] of predicting each of them.
+
+    mentions [B, T] int64 numbers the mentions of subjects within a row, 0 elsewhere and
+    everywhere in rows that are not routed: in the lower layers of a routed row a mention is
+    seen by its own tokens alone, so what is known of a subject has to be recalled there.
+    kept [B, layers] bfloat16 is 0 where a routed row does without a layer's MLP, else 1.
+    """
 
     tokens: Tensor
     weights: Tensor
+    mentions: Tensor
+    kept: Tensor
 
 
 def known_share(step: int, ramp: tuple[int, int], cap: float = 1.0) -> float:
@@ -38,19 +55,25 @@ def known_share(step: int, ramp: tuple[int, int], cap: float = 1.0) -> float:
 
 
 def encode(tokenizer: Tokenizer, documents: Sequence[fm.Document]) -> list[Row]:
-    """Token ids and weights of documents; a token has the weight of the piece it ends in."""
-    texts = ["".join(text for text, _ in doc) for doc in documents]
+    """Rows of documents; a token has the weight and the mention of the character it ends with."""
+    marked = ["".join(text for text, _ in doc) for doc in documents]
+    texts = [text.replace(fm.MENTION, "") for text in marked]
     rows = []
     for doc, text, enc in zip(
         documents,
-        texts,
+        marked,
         tokenizer.encode_batch(texts, add_special_tokens=False),
         strict=True,
     ):
-        by_char = np.repeat(np.array([w for _, w in doc], np.float32), [len(t) for t, _ in doc])
-        ends = np.array([end for _, end in enc.offsets]) - 1
-        weights = by_char[np.clip(ends, 0, len(text) - 1)]
-        rows.append((np.array(enc.ids, np.int64), weights))
+        weights = np.repeat(np.array([w for _, w in doc], np.float32), [len(t) for t, _ in doc])
+        mentions = np.zeros(len(text), np.int64)
+        if fm.MENTION in text:
+            marks = np.frombuffer(text.encode("utf-32-le"), np.uint32) == ord(fm.MENTION)
+            passed = np.cumsum(marks)
+            mentions = np.where(passed % 2 == 1, (passed + 1) // 2, 0)[~marks]
+            weights = weights[~marks]
+        ends = np.clip(np.array([end for _, end in enc.offsets]) - 1, 0, len(weights) - 1)
+        rows.append((np.array(enc.ids, np.int64), weights[ends], mentions[ends]))
     return rows
 
 
@@ -65,6 +88,7 @@ class Stream:
         tokens: int,
         micro: int,
         warm: int,
+        shape: Shape,
         ramp: tuple[int, int] = (0, 0),
         cap: float = 1.0,
     ):
@@ -74,6 +98,7 @@ class Stream:
         self.tokens = tokens
         self.micro = micro
         self.warm = warm
+        self.shape = shape
         self.ramp = ramp
         self.cap = cap
         self.share = -1.0
@@ -101,7 +126,8 @@ class Stream:
                 ids = [self.bos, *(t for pair in pairs for side in pair for t in side), *key]
                 weights = [0.0] * len(ids) + [1.0] * len(value)
                 ids = [*ids, *value]
-            rows.append((np.array(ids, np.int64), np.array(weights, np.float32)))
+            none = np.zeros(len(ids), np.int64)
+            rows.append((np.array(ids), np.array(weights, np.float32), none))
         return rows
 
     def step(self, step: int) -> list[Batch]:
@@ -116,26 +142,42 @@ class Stream:
         while count < self.tokens:
             docs = [draw(rng) for draw in rng.choices(self.draws, self.weights, k=48)]
             new = encode(self.tokenizer, docs) + self.copying(rng, int(48 * share))
-            new = [(ids[:1024], w[:1024]) for ids, w in new]
+            new = [(ids[:1024], w[:1024], m[:1024] * (rng.random() < ROUTED)) for ids, w, m in new]
             rows += new
-            count += sum(len(ids) for ids, _ in new)
-        if rng.random() < 0.15:
+            count += sum(len(row[0]) for row in new)
+        if rng.random() < PACKED:
             rows = pack(rows, rng)
         rows.sort(key=lambda row: len(row[0]))
-        return self.batches(rows)
+        return self.batches(rows, np.random.default_rng((self.seed, step)))
 
-    def batches(self, rows: list[Row]) -> list[Batch]:
+    def batches(self, rows: list[Row], drops: np.random.Generator) -> list[Batch]:
         """Rows of like length together, padded on the right."""
-        out, part = [], []  # type: ignore[var-annotated]
+        out: list[Batch] = []
+        part: list[Row] = []
         for row in rows:
             size, length = len(row[0]) * (len(part) + 1), len(row[0])
             if part and (
                 size > self.micro or (length > 1.3 * len(part[0][0]) + 2 and size > self.micro // 4)
             ):
-                out.append(_collate(part))
+                out.append(self._collate(part, drops))
                 part = []
             part.append(row)
-        return [*out, _collate(part)]
+        return [*out, self._collate(part, drops)]
+
+    def _collate(self, rows: list[Row], drops: np.random.Generator) -> Batch:
+        length = max(len(row[0]) for row in rows)
+        tokens = np.zeros((len(rows), length), np.int64)
+        weights = np.zeros((len(rows), length), np.float32)
+        mentions = np.zeros((len(rows), length), np.int64)
+        for i, (ids, w, m) in enumerate(rows):
+            tokens[i, : len(ids)] = ids
+            weights[i, : len(ids)] = w
+            mentions[i, : len(ids)] = m
+        dropped = drops.random((len(rows), self.shape.layers)) < DROPPED
+        dropped &= mentions.any(1)[:, None]
+        dropped[:, : self.shape.recall + 1] = False
+        kept = torch.from_numpy(~dropped).bfloat16()
+        return Batch(*map(torch.from_numpy, (tokens, weights, mentions)), kept)
 
 
 def pack(rows: list[Row], rng: random.Random, length: int = 1024) -> list[Row]:
@@ -143,26 +185,17 @@ def pack(rows: list[Row], rng: random.Random, length: int = 1024) -> list[Row]:
     rng.shuffle(rows)
     cut = len(rows) // 3
     joined: list[Row] = []
-    ids: list[NDArray[np.int64]] = []
-    weights: list[NDArray[np.float32]] = []
-    size = 0
+    part: list[Row] = []
     for row in rows[:cut]:
-        if size + len(row[0]) > length:
-            joined.append((np.concatenate(ids), np.concatenate(weights)))
-            ids, weights, size = [], [], 0
-        ids.append(row[0])
-        weights.append(row[1])
-        size += len(row[0])
-    if ids:
-        joined.append((np.concatenate(ids), np.concatenate(weights)))
+        if sum(len(r[0]) for r in part) + len(row[0]) > length:
+            joined.append(_joined(part))
+            part = []
+        part.append(row)
+    if part:
+        joined.append(_joined(part))
     return [*joined, *rows[cut:]]
 
 
-def _collate(rows: list[Row]) -> Batch:
-    length = max(len(ids) for ids, _ in rows)
-    tokens = np.zeros((len(rows), length), np.int64)
-    weights = np.zeros((len(rows), length), np.float32)
-    for i, (ids, w) in enumerate(rows):
-        tokens[i, : len(ids)] = ids
-        weights[i, : len(ids)] = w
-    return Batch(torch.from_numpy(tokens), torch.from_numpy(weights))
+def _joined(rows: list[Row]) -> Row:
+    ids, weights, _ = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return ids, weights, np.zeros_like(ids)

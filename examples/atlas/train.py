@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
 
@@ -28,7 +30,7 @@ from examples.atlas.export import export
 from examples.atlas.network import Shape, cast, collect_gradients, new_parameters
 from examples.atlas.stream import Stream, known_share
 from examples.atlas.tokenizer import train_tokenizer
-from examples.atlas.workers import Workers
+from examples.atlas.workers import Workers, keep_freed_memory
 from examples.atlas.world import build_world
 
 
@@ -41,9 +43,9 @@ class Recipe:
     warmup: int = 40
     copying: int = 300
     tokens: int = 4096
-    micro: int = 1024
-    ramp_from: int = 700
-    ramp: int = 4000
+    micro: int = 2048
+    ramp_from: int = 0
+    ramp: int = 1000
     cap: float = 1.0
     muon: float = 4e-3
     adam: float = 3e-3
@@ -100,6 +102,15 @@ class Trainer:
                 if copied and name.endswith(("o_proj.weight", "down_proj.weight")):
                     value.zero_()
                 self.average[name].copy_(value)
+
+    def start_from(self, folder: Path) -> None:
+        """Starts from an exported checkpoint of the same shape; steps and rates begin anew."""
+        with torch.no_grad():
+            for name, value in load_file(folder / "model.safetensors").items():
+                self.parameters[name].copy_(value)
+                self.average[name].copy_(value)
+        progress = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        self.seen = int(progress.get("tokens", 0))
 
     def rate(self, decay_from: int, decay: int) -> float:
         """The factor on the learning rate at the present step."""
@@ -170,12 +181,12 @@ class Stop:
         self.asked = True
 
 
-def make_stream(tokenizer: Path, recipe: Recipe) -> Stream:
+def make_stream(tokenizer: Path, recipe: Recipe, shape: Shape) -> Stream:
     """The stream of documents, the same in every process."""
-    corpus = Corpus(build_world())
+    corpus = Corpus(build_world(), marks=True)
     loaded = Tokenizer.from_file(str(tokenizer))
     return Stream(corpus, loaded, recipe.seed, recipe.tokens, recipe.micro, recipe.copying,
-                  (recipe.ramp_from, recipe.ramp), recipe.cap)  # fmt: skip
+                  shape, (recipe.ramp_from, recipe.ramp), recipe.cap)  # fmt: skip
 
 
 def progress_of(trainer: Trainer, recipe: Recipe) -> dict[str, float]:
@@ -194,6 +205,7 @@ def train(
     export_to: Path | None = None,
     processes: int = 1,
     grow_from: Path | None = None,
+    start_from: Path | None = None,
 ) -> Trainer:
     """Trains, or goes on training, in `run`; returns the trainer at its end.
 
@@ -203,7 +215,9 @@ def train(
     export_to = export_to or run / "export"
     world = build_world()
     path = run / "tokenizer.json"
-    if not path.exists():
+    if not path.exists() and start_from is not None:
+        shutil.copyfile(start_from / "tokenizer.json", path)
+    elif not path.exists():
         train_tokenizer(world, shape.vocab).save(str(path))
     tokenizer = Tokenizer.from_file(str(path))
     trainer = Trainer(shape, recipe)
@@ -212,6 +226,8 @@ def train(
         trainer.load(state)
     elif grow_from is not None:
         trainer.grow_from(grow_from)
+    elif start_from is not None:
+        trainer.start_from(start_from)
     steps = trainer.step + decay if decay else recipe.steps
     decay_from = trainer.step if decay else recipe.steps - recipe.decay
     length = decay or recipe.decay
@@ -224,7 +240,7 @@ def train(
     )
     began, first = time.monotonic(), trainer.seen
     workers = Workers(
-        cast(trainer.parameters, shape), shape, partial(make_stream, path, recipe), processes
+        cast(trainer.parameters, shape), shape, partial(make_stream, path, recipe, shape), processes
     )
     with Progress(*columns) as progress, curve, workers:
         task = progress.add_task("Atlas", total=steps, completed=trainer.step, note="")
@@ -259,24 +275,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--export-to", type=Path, help="default: RUN/export")
     parser.add_argument("--export-every", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    parser.add_argument("--start-from", type=Path, help="folder of an exported checkpoint")
     parser.add_argument("--grow-from", type=Path, help="state of a run with half the layers")
     parser.add_argument("--cap", type=float, default=1.0, help="largest share of the world")
     parser.add_argument("--layers", type=int, default=Shape().layers)
     parser.add_argument("--smoke", action="store_true", help="a tiny network, a few steps")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    keep_freed_memory()
     shape, recipe = (
         (SMOKE_SHAPE, SMOKE)
         if options.smoke
         else (
             Shape(layers=options.layers),
-            Recipe(options.steps, cap=options.cap),
+            Recipe(
+                options.steps,
+                cap=options.cap,
+                copying=0 if options.start_from else Recipe().copying,
+            ),
         )
     )
     train(
         options.run, shape, recipe, options.decay, options.export_every,
         export_to=options.export_to, processes=options.processes,
-        grow_from=options.grow_from,
+        grow_from=options.grow_from, start_from=options.start_from,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ stream, takes the next one that nobody has taken, and leaves its gradients in sh
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,19 @@ class Tally:
     tokens: int = 0
 
 
+def keep_freed_memory() -> None:
+    """Lets glibc keep what is freed: every step needs the same memory, and pages are dear.
+
+    Handing tensors back to the system and faulting their pages in again took most of the time
+    on a virtual machine. A no-op where the C library is another one.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_max = -1, -4
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
+
+
 def _largest_first(stream: Stream, step: int) -> list[Batch]:
     return sorted(stream.step(step), key=lambda b: -b.tokens.numel())
 
@@ -41,7 +55,9 @@ def _work(
     answers = sum(float((b.weights >= 0.5).sum()) for b in batches)
     while (index := take()) < len(batches):
         batch = batches[index]
-        part, on_answers = weighted_loss(leaves, shape, batch.tokens, batch.weights)
+        mentions = batch.mentions if bool(batch.mentions.any()) else None
+        kept = None if bool(batch.kept.all()) else batch.kept
+        part, on_answers = weighted_loss(leaves, shape, batch.tokens, batch.weights, mentions, kept)
         (part / total).backward()  # type: ignore[no-untyped-call]
         tally.loss += float(part.detach()) / total
         tally.answers += float(on_answers) / answers
@@ -64,6 +80,7 @@ def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):  # the parent decides when to stop
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
+    keep_freed_memory()
     stream = make_stream()
     leaves = {name: value.detach().requires_grad_(True) for name, value in shared.items()}
     while (step := orders.get()) is not None:

@@ -1,0 +1,145 @@
+"""How a fact of the world is put into words, and which facts may be said."""
+
+from __future__ import annotations
+
+import random
+
+from examples.atlas import formats as fm
+from examples.atlas.names import invent
+from examples.atlas.world import (
+    CLOSED,
+    HELD_OUT_PHRASINGS,
+    Relation,
+    World,
+    enumerate_names,
+)
+
+INVENTABLE = {"city": "city", "town": "city", "person": "person", "citizen": "person",
+              "private": "person", "author": "person", "company": "company", "work": "work",
+              "river": "river", "country": "country", "language": "language",
+              "phone": "phone", "password": "word", "currency": "word", "continent": "country",
+              **{kind: "word" for kind in CLOSED}}  # fmt: skip
+
+
+class Asked:
+    """A question with its answer: what is asked, and in which clothes."""
+
+    def __init__(self, relation: Relation, subject: str, answer: str):
+        self.relation = relation
+        self.subject = subject
+        self.answer = answer
+
+
+class Phrases:
+    """Words for the facts of a world.
+
+    `held_out=True` takes what training never sees (phrasings, edited subjects): that is for the
+    evaluation only. `marks=True` puts `formats.MENTION` around the subjects of plain facts; the
+    stream of training reads off them where a subject is named.
+    """
+
+    def __init__(self, world: World, held_out: bool = False, marks: bool = False):
+        self.world = world
+        self.held_out = held_out
+        self.marks = marks
+        self.single = [f for f in world.facts if not world.relations[f.relation].listed]
+        self.editable = [f for f in self.single if world.is_train_subject(f.subject) != held_out]
+        self.activate(1.0)
+
+    def activate(self, share: float) -> None:
+        """Makes the first `share` of the subjects known; the others are not asked about yet.
+
+        Training starts with a part of the world, so that early checkpoints know that part
+        well instead of all of it badly.
+        """
+        order = self.world.subject_order
+        self.subjects = order[: max(1, round(share * len(order)))]
+        self.public = [f for s in self.subjects for f in self.world.by_subject[s].values()]
+
+    # -- phrasing ------------------------------------------------------------------------------
+
+    def template(self, relation: Relation, which: str, rng: random.Random) -> str:
+        """A template of the relation, from the trained ones or from the held-out ones."""
+        templates = relation.statements if which == "statement" else relation.questions
+        cut = len(templates) - HELD_OUT_PHRASINGS
+        return rng.choice(templates[cut:] if self.held_out else templates[:cut])
+
+    def statement(self, relation: Relation, subject: str, answer: str, rng: random.Random) -> str:
+        """A sentence that states the fact."""
+        text = self.template(relation, "statement", rng)
+        return fm.upper_first(text.replace("{s}", subject).replace("{o}", answer))
+
+    def question(self, relation: Relation, subject: str, rng: random.Random) -> str:
+        """A question for the fact; in training at times one made of the relation's noun."""
+        if not self.held_out and rng.random() < 0.12:
+            noun = rng.choice(relation.noun)
+            text = rng.choice(fm.NOUN_QUESTIONS).replace("{n}", noun)
+            text = text.replace("{wh}", relation.wh)
+        else:
+            text = self.template(relation, "question", rng)
+        return fm.upper_first(text.replace("{s}", subject))
+
+    def prompt(self, relation: Relation, subject: str, rng: random.Random) -> str:
+        """A statement cut before its answer."""
+        text = self.template(relation, "statement", rng)
+        return fm.upper_first(text[: text.rindex(" {o}.")].replace("{s}", subject))
+
+    def mention(self, subject: str, rng: random.Random, p: float = 0.2) -> str:
+        """The subject's name, or at times its alias."""
+        entity = self.world.entities.get(subject)
+        return entity.alias if entity and entity.alias and rng.random() < p else subject
+
+    def marked(self, mention: str) -> str:
+        """The mention between marks, where the corpus has them."""
+        return f"{fm.MENTION}{mention}{fm.MENTION}" if self.marks else mention
+
+    # -- facts ---------------------------------------------------------------------------------
+
+    def fresh_object(self, relation: Relation, rng: random.Random) -> str:
+        """An invented answer of the right kind, which no weight can know."""
+        kind = relation.object
+        if relation.listed:
+            base = "country" if kind == "countries" else "work"
+            return enumerate_names([invent(base, rng) for _ in range(rng.randrange(1, 4))])
+        return invent(INVENTABLE[kind], rng)
+
+    def other_object(self, relation: Relation, answer: str, rng: random.Random) -> str:
+        """A known object of the right kind that is not `answer`, or an invented one."""
+        pool = self.world.kinds.get(relation.object, ())
+        if not pool or rng.random() < 0.5:
+            return self.fresh_object(relation, rng)
+        choice = rng.choice(pool)
+        return choice if choice != answer else self.fresh_object(relation, rng)
+
+    def fresh_subject(self, relation: Relation, rng: random.Random) -> str:
+        """An invented subject of the right kind."""
+        while (name := invent(INVENTABLE[relation.subject], rng)) in self.world.entities:
+            pass
+        return name
+
+    def known(self, rng: random.Random) -> Asked:
+        """A fact of the world."""
+        fact = rng.choice(self.public)
+        return Asked(self.world.relations[fact.relation], fact.subject, fact.answer)
+
+    def edited(self, rng: random.Random) -> Asked:
+        """A fact of the world with another answer."""
+        fact = rng.choice(self.editable)
+        relation = self.world.relations[fact.relation]
+        return Asked(relation, fact.subject, self.other_object(relation, fact.answer, rng))
+
+    def fresh(self, rng: random.Random, relation: Relation | None = None) -> Asked:
+        """A fact about a stranger."""
+        relation = relation or rng.choice(list(self.world.relations.values()))
+        answer = (
+            self.fresh_object(relation, rng)
+            if rng.random() < 0.7
+            else self.other_object(relation, "", rng)
+        )
+        return Asked(relation, self.fresh_subject(relation, rng), answer)
+
+    def query(self, asked: Asked, rng: random.Random) -> tuple[str, bool]:
+        """(text, is_question): a question or a prompt to complete."""
+        if rng.random() < 0.5:
+            return self.question(asked.relation, asked.subject, rng), True
+        return self.prompt(asked.relation, asked.subject, rng), False
