@@ -35,12 +35,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "editing": {"modeling"},
     "adapters": {"modeling"},
     "engine": set(),
-    "evaluation": set(),
+    "evaluation": {"modeling"},
     # The composition root: the only module that names concrete classes of several rooms; the
     # command line and the client's transport get their parts from it.
     "wiring": {"memory", "indexes", "scope", "incontext", "routing"},
     "__main__": {"cli"},
-    "cli": {"wiring", "client", "serving", "engine", "routing", "memory", "scope", "incontext"},
+    "cli": {
+        *("wiring", "client", "serving", "engine", "routing", "memory", "scope", "incontext"),
+        *("modeling", "editing", "evaluation"),
+    },
 }
 WITHOUT_TORCH = ("serving", "client", "agent", "routing", "memory", "incontext", "wiring", "cli")
 HEAVY = {"torch", "transformers", "peft", "sentence_transformers"}
