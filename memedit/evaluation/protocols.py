@@ -32,6 +32,8 @@ class Forced:
     """Per target token: whether it is the argmax after the prompt and the target before it."""
     log_probability: tuple[float, ...]
     """Per target token, natural logarithm."""
+    predicted: tuple[int, ...] = ()
+    """Per target token: the argmax itself, which says whether an edit moved a locality probe."""
 
     @property
     def accuracy(self) -> float:

@@ -1,0 +1,56 @@
+"""Confidence intervals by bootstrap over cases.
+
+The probes of one case stand and fall together (they share its edit), so what is drawn again with
+replacement are cases, never single probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memedit.errors import InvalidInputError
+
+DRAWS = 1_000
+_AT_ONCE = 2_000_000
+"""Drawn numbers held in memory at a time."""
+
+
+def interval_of_mean(
+    values: Sequence[float] | NDArray[np.float64],
+    generator: np.random.Generator,
+    *,
+    draws: int = DRAWS,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Return the percentile interval of the mean.
+
+    Args:
+        values: one number per case, [n_cases].
+        generator: draws the cases; the same state gives the same interval.
+        draws: how many times the cases are drawn again.
+        level: the share of the drawn means between the two bounds.
+
+    Raises:
+        InvalidInputError: there are no values, or `level` is no share.
+
+    """
+    cases = np.asarray(values, dtype=np.float64)
+    if cases.ndim != 1 or not cases.size:
+        raise InvalidInputError(
+            f"a confidence interval needs at least one number per case; got shape {cases.shape}"
+        )
+    if not 0 < level < 1:
+        raise InvalidInputError(f"level is a share between 0 and 1, for example 0.95; got {level}")
+    rows = max(1, _AT_ONCE // cases.size)
+    means = np.concatenate(
+        [
+            # [draws of this round, n_cases] -> [draws of this round]
+            cases[generator.integers(0, cases.size, (min(rows, draws - done), cases.size))].mean(1)
+            for done in range(0, draws, rows)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

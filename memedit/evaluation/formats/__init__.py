@@ -1,0 +1,1 @@
+"""Files that cases are read from: one module per format."""

@@ -1,0 +1,34 @@
+"""A data set in words: what is in it, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from memedit.evaluation.cases import Dataset
+
+_EXAMPLES = 2
+
+
+def summary(dataset: Dataset) -> str:
+    """Return records, cases, edits, probes by task, metric and kind, and faults by reason."""
+    edits = sum(len(case.requests) for case in dataset.cases)
+    lines = [
+        f"{dataset.name}",
+        f"  {dataset.records:,} records, {len(dataset.cases):,} cases, {edits:,} edits, "
+        f"{dataset.probes.total():,} probes",
+    ]
+    for task, n in Counter(case.task for case in dataset.cases).items():
+        lines.append(f"  {task}: {n:,} cases")
+        for (of, metric, kind), probes in dataset.probes.items():
+            if of == task:
+                lines.append(f"    {metric}{f' ({kind})' if kind else ''}: {probes:,}")
+    for dropped, title in ((True, "not scored"), (False, "scored, but to be known")):
+        faults = [fault for fault in dataset.faults if fault.dropped is dropped]
+        if not faults:
+            continue
+        lines.append(f"  {title}: {len(faults):,}")
+        for reason, n in Counter(fault.reason for fault in faults).most_common():
+            places = [fault.where for fault in faults if fault.reason == reason][:_EXAMPLES]
+            more = ", ..." if n > len(places) else ""
+            lines.append(f"    {n:,} x {reason} ({', '.join(places)}{more})")
+    return "\n".join(lines)
