@@ -95,4 +95,5 @@ def _on_other_relation(probe: Probe) -> bool:
 
 def _relation(prompt: str, subject: str) -> frozenset[str]:
     """Return the words of a prompt that say which relation it asks after."""
-    return frozenset(words(prompt)) - set(words(subject)) - _FRAME
+    asked, known = ({word.removesuffix("'s") for word in words(text)} for text in (prompt, subject))
+    return frozenset(asked - known - _FRAME)

@@ -83,8 +83,9 @@ def divergence(before: NDArray[np.floating], after: NDArray[np.floating]) -> flo
         )
     one, other = before.astype(np.float64), after.astype(np.float64)
     # Where the unedited model gives no probability at all, the term is 0 by its limit.
-    terms = np.where(np.isneginf(one), 0.0, np.exp(one) * (one - other))
-    return max(0.0, float(terms.sum(axis=1).mean()))
+    possible = ~np.isneginf(one)
+    ratio = np.subtract(one, other, out=np.zeros_like(one), where=possible)
+    return max(0.0, float((np.exp(one) * ratio).sum(axis=1).mean()))
 
 
 def _sigmoid(x: float) -> float:
