@@ -1,0 +1,192 @@
+"""What edits did to a model, and where its facts sit: the survey's section 5 in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from memedit.errors import MemeditError
+from memedit.evaluation.analysis.change import changed, column_strengths
+from memedit.evaluation.analysis.columns import mapped
+from memedit.evaluation.analysis.facts import facts_of, kinship, related
+from memedit.evaluation.analysis.locating import located
+from memedit.evaluation.analysis.record import Analysis, Changed, Mapped, Similar
+from memedit.evaluation.analysis.similarity import Pair, rsim
+from memedit.evaluation.cases import EditCase
+from memedit.evaluation.protocols import Progress
+from memedit.modeling.architecture import Matrix, architecture
+from memedit.modeling.forms import PromptForm
+from memedit.modeling.tokens import encode_pair
+from memedit.types import EditRequest
+
+LIMIT = 20
+"""Cases that are edited and traced, where nothing else is said."""
+COLUMNS = (1, 5, 10, 25, 50)
+"""How many of the strongest columns are compared between two edits."""
+
+
+class Delta(Protocol):
+    """A weight change, as `memedit.modeling.delta.WeightDelta` is one."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the changed parameters."""
+        ...
+
+    def dense(self, name: str) -> Tensor:
+        """Return the change of one, in the parameter's own layout."""
+        ...
+
+
+class Editor(Protocol):
+    """A baked method."""
+
+    def edit(self, model: Any, tokenizer: Any, requests: Sequence[EditRequest]) -> Delta:
+        """Compute a change; the model is left as it was."""
+        ...
+
+
+def analyse(
+    model: nn.Module,
+    tokenizer: Any,
+    cases: Sequence[EditCase],
+    *,
+    editors: Mapping[str, Editor] | None = None,
+    trace: bool = False,
+    limit: int = LIMIT,
+    form: PromptForm | None = None,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Edit some cases, one at a time, and look at the changes; trace their facts.
+
+    Args:
+        model: the unedited model; left as it was.
+        tokenizer: its fast tokenizer.
+        cases: the first `limit` of them are used.
+        editors: baked methods by name.
+        trace: whether to trace facts causally.
+        limit: how many cases.
+        form: how prompts are put to the model; left out, they are continued as they stand.
+        progress: called with (steps done, in all).
+
+    """
+    chosen = list(cases[:limit])
+    notes = []
+    if len(cases) > len(chosen):
+        notes.append(f"The first {len(chosen)} of {len(cases)} cases were analysed.")
+    methods = editors or {}
+    facts = facts_of(chosen) if trace else []
+    steps = len(methods) * len(chosen) + len(facts)
+    look = _Look(model, tokenizer, form)
+    for place, (method, editor) in enumerate(methods.items()):
+        for number, case in enumerate(chosen):
+            notes += look.at(method, editor, case)
+            if progress:
+                progress(place * len(chosen) + number + 1, steps)
+    similar = look.similar()
+    found = ()
+    if facts:
+        done = steps - len(facts)
+        traced, left_out = located(
+            model,
+            tokenizer,
+            facts,
+            form=form,
+            progress=(lambda n, _: progress(done + n, steps)) if progress else None,
+        )
+        found = tuple(traced)
+        notes += left_out
+        layers = len(architecture(model).layers)
+        for site in sorted({site for one in traced for site in one.restored}):
+            similar += rsim(
+                [one.effect(site) for one in traced],
+                related(traced),
+                range(1, layers + 1),
+                f"layers ({site})",
+            )
+    elif trace:
+        notes.append("No fact was traced: no prompt of these cases holds its own subject.")
+    return Analysis(tuple(look.changed), tuple(look.mapped), found, tuple(similar), tuple(notes))
+
+
+class _Look:
+    """Gathers what single edits did."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, form: PromptForm | None) -> None:
+        parts = architecture(model)
+        self.model, self.tokenizer, self.form = model, tokenizer, form
+        self.values: dict[str, Matrix] = {layer.down.name: layer.down for layer in parts.layers}
+        self.unembedding: Tensor = parts.unembedding.weight  # type: ignore[assignment]
+        self.parameters = dict(model.named_parameters(remove_duplicate=False))
+        self.changed: list[Changed] = []
+        self.mapped: list[Mapped] = []
+        self.columns: dict[tuple[str, str], list[tuple[EditCase, list[float]]]] = {}
+
+    def at(self, method: str, editor: Editor, case: EditCase) -> list[str]:
+        """Edit one case and look; return what could not be done."""
+        try:
+            delta = editor.edit(self.model, self.tokenizer, case.requests)
+        except MemeditError as error:
+            return [f"{case.id} was not edited by {method}: {error}"]
+        first = not any(one.method == method and one.heat for one in self.changed)
+        for name in delta.names():
+            value = self.values.get(name)
+            turned = value is not None and value.transposed
+            change, weight = delta.dense(name), self.parameters[name].detach()
+            if turned:
+                change, weight = change.T, weight.T
+            self.changed.append(
+                changed(
+                    change,
+                    weight,
+                    method=method,
+                    case=case.id,
+                    parameter=name,
+                    with_heat=first,
+                )
+            )
+            if value is None:
+                continue
+            strengths = column_strengths(change).tolist()
+            self.columns.setdefault((method, name), []).append((case, strengths))
+            for request in case.requests:
+                tokens = encode_pair(self.tokenizer, request.prompt, request.target_new, self.form)
+                self.mapped.append(
+                    mapped(
+                        change,
+                        weight,
+                        self.unembedding,
+                        tokens.target,
+                        self.tokenizer,
+                        method=method,
+                        case=case.id,
+                        parameter=name,
+                        target=request.target_new,
+                    )
+                )
+        return []
+
+    def similar(self) -> list[Similar]:
+        """Compare the places of single edits, per method and value matrix."""
+        found: list[Similar] = []
+        for (method, name), edits in self.columns.items():
+            groups: dict[str, list[Pair]] = {}
+            for a, b in combinations(range(len(edits)), 2):
+                one, other = edits[a][0], edits[b][0]
+                group = kinship(
+                    one.requests[0].subject,
+                    one.relation,
+                    other.requests[0].subject,
+                    other.relation,
+                )
+                if group:
+                    groups.setdefault(group, []).append((a, b))
+            found += rsim(
+                [strengths for _, strengths in edits],
+                groups,
+                COLUMNS,
+                f"columns ({method}, {name})",
+            )
+        return found

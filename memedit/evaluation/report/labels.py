@@ -1,0 +1,172 @@
+"""The words of the report: what a measurement is called, what it says, how a number is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How a metric is shown."""
+
+    title: str
+    says: str
+    share: bool = True
+    """Between 0 and 1."""
+    higher_is_better: bool | None = True
+    """None: neither; it is compared with the unedited model."""
+
+
+MEASURES = MappingProxyType(
+    {
+        "edit_success": Measure("Edit success", "the edit's own prompt gets the new answer"),
+        "generality": Measure("Generality", "so does the prompt in other words"),
+        "portability": Measure("Portability", "what follows from the edit holds too"),
+        "multihop": Measure("Multi-hop", "questions that lean on the edits through several hops"),
+        "locality": Measure("Locality", "what does not follow from it is answered as before"),
+        "retention": Measure("Retention", "what has to stay while other knowledge is erased"),
+        "general_ability": Measure(
+            "General ability", "far questions of other cases that the unedited model gets right"
+        ),
+        "fluency": Measure(
+            "Fluency",
+            "weighted entropy of bi- and trigrams (survey 3.5): low where text repeats itself",
+            share=False,
+            higher_is_better=None,
+        ),
+        "seconds_per_edit": Measure("Time per edit", "", False, False),
+        "tokens_added": Measure(
+            "Tokens added per request", "by what a method writes into a prompt", False, False
+        ),
+        "peak_bytes": Measure("Peak memory", "", False, False),
+        "sentiment": Measure("Sentiment", "replies of the sentiment that is wanted (eq. 12)"),
+        "kl": Measure(
+            "KL divergence",
+            "how far replies to other topics moved (eq. 13)",
+            share=False,
+            higher_is_better=False,
+        ),
+    }
+)
+_OTHER_SCORES = MappingProxyType(
+    {
+        "contains": "the looser score: the answer stands somewhere in what was said",
+        "all_tokens": "the stricter score: every target token is the argmax",
+        "any": "cases in which at least one of the questions is answered, as MQuAKE counts",
+        "log_probability": "of the whole target, natural logarithm",
+    }
+)
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+COSTS = ("seconds_per_edit", "tokens_added", "peak_bytes")
+"""What an edit costs: shown apart from the scores."""
+AGE = "edit_success_by_age"
+"""Edit success by how many edits were made after the one that is asked: shown apart, too."""
+HEADLINES = ("edit_success", "generality", "portability", "locality")
+
+SCORINGS = MappingProxyType(
+    {
+        "generated": (
+            "Generated",
+            "What a user sees: the model answers greedily to its natural end, and the answer is "
+            "compared with the expected one and its aliases.",
+        ),
+        "teacher_forced": (
+            "Teacher-forced",
+            "The target is fed token by token and each token counts that is the argmax "
+            "(survey, equation 10). It is higher than what a user sees and only serves the "
+            "comparison with published tables.",
+        ),
+    }
+)
+
+VERDICTS = MappingProxyType(
+    {
+        "meaningless": "nothing that means anything, or the same piece over and over",
+        "missing": "only a part of the target",
+        "irrelevant": "no word of the target",
+        "partial": "some words of the target, others in the place of the rest",
+        "old": "what the unedited model said: the edit did not take",
+        "embedded": "the whole target, with more words around it",
+    }
+)
+"""The classes of error: the survey's four (section 4.5), and two that it does not name."""
+
+
+def measure(metric: str) -> Measure:
+    """Return how a metric is shown; one that is not known here is shown by its own name.
+
+    Another score of a known metric (`edit_success_contains`) is shown with that metric.
+    """
+    base, rest = _parted(metric)
+    if base not in MEASURES:
+        return Measure(metric.replace("_", " ").capitalize(), "", False, None)
+    if not rest:
+        return MEASURES[base]
+    words = rest.replace("_", " ")
+    says = _OTHER_SCORES.get(rest, "")
+    share = rest in ("contains", "all_tokens", "any")
+    return Measure(f"{MEASURES[base].title}, {words}", says, share, True if says else None)
+
+
+def metric_order(metric: str) -> tuple[int, str]:
+    """Sort the known metrics as they stand above, the others behind, by name."""
+    base, _ = _parted(metric)
+    names = list(MEASURES)
+    return (names.index(base) if base in MEASURES else len(names), metric)
+
+
+def _parted(metric: str) -> tuple[str, str]:
+    """Split `edit_success_contains` into the metric and the name of its other score."""
+    if metric in MEASURES:
+        return metric, ""
+    for base in MEASURES:
+        if metric.startswith(base) and metric[len(base)] in ":./_":
+            return base, metric[len(base) + 1 :]
+    return metric, ""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number; a dash where there is none."""
+    if value is None or value != value:
+        return DASH
+    return f"{value:,.{digits}f}"
+
+
+def written(metric: str, value: float) -> str:
+    """Write a value of a metric in the unit that fits it."""
+    if metric == "seconds_per_edit":
+        return duration(value)
+    if metric == "peak_bytes":
+        return size(int(value))
+    return number(value, 1 if metric == "tokens_added" else 3)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Write a difference with its sign, with a real minus."""
+    text = f"{value:+.{digits}f}"
+    return "±" + text[1:] if float(text) == 0 else text.replace("-", MINUS)
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time with two or three figures, in the unit that fits it."""
+    if seconds is None:
+        return DASH
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min"
+
+
+def size(n_bytes: int) -> str:
+    """Write a size in MB; a dash where it was not measured."""
+    return f"{n_bytes / 1e6:,.0f} MB" if n_bytes else DASH
+
+
+def clipped(text: str, limit: int = 300) -> str:
+    """Shorten a text that would fill the page, and say by how much."""
+    return text if len(text) <= limit else f"{text[:limit]}… (+{len(text) - limit} characters)"

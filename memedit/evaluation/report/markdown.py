@@ -1,0 +1,230 @@
+"""The report as Markdown: the same tables, without plots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from memedit.evaluation.report.compare import Comparison, Difference
+from memedit.evaluation.report.findings import Part
+from memedit.evaluation.report.labels import (
+    DASH,
+    HEADLINES,
+    SCORINGS,
+    VERDICTS,
+    clipped,
+    duration,
+    measure,
+    number,
+    signed,
+    size,
+    written,
+)
+from memedit.evaluation.report.mistakes import Mistakes, classes
+from memedit.evaluation.report.tables import Table
+from memedit.evaluation.report.view import View
+from memedit.evaluation.rows import Row
+
+
+def markdown(view: View, analysis: Sequence[Part] = ()) -> str:
+    """Render a run as Markdown; text that comes from models or data cannot become markup."""
+    parts = [f"# {safe(view.title)}", safe(view.subtitle)]
+    parts.append("\n".join(f"- **{name}**: {safe(value)}" for name, value in view.facts))
+    parts.append(f"To repeat it:\n\n{_block(view.command)}")
+    parts += [f"> **{safe(warning)}**" for warning in view.warnings]
+    for scoring, lines in view.glance:
+        parts.append(f"## At a glance ({_scoring(scoring)})\n\nPlain means over tasks.")
+        parts.append(
+            _table(
+                ["Method", "Setting", *(measure(name).title for name in HEADLINES)],
+                [
+                    [line.method, line.setting, *(number(v[0]) if v else DASH for v in line.values)]
+                    for line in lines
+                ],
+            )
+        )
+    for scoring, group in view.scores:
+        parts.append(f"## Scores ({_scoring(scoring)})")
+        if scoring in SCORINGS:
+            parts.append(SCORINGS[scoring][1])
+        for table in group:
+            parts += _scores(table)
+    if view.run.spent:
+        parts.append("## Cost")
+        parts.append(
+            _table(
+                ["Method", "Setting", "Edits", "Per edit", "Tokens added", "Peak memory"],
+                [
+                    [
+                        one.method,
+                        one.setting,
+                        f"{one.edits:,}",
+                        duration(one.seconds_per_edit),
+                        number(one.tokens_added, 1),
+                        size(one.peak_bytes),
+                    ]
+                    for one in view.run.spent
+                ],
+            )
+        )
+    for title, group in (("Cost by task", view.costs), ("Edit success by age", view.ages)):
+        if group:
+            parts.append(f"## {title}")
+            for table in group:
+                parts += _scores(table)
+    parts += _errors(view.mistakes)
+    for part in analysis:
+        parts.append(f"## {safe(part.title)}")
+        parts += [safe(words) for words in part.says]
+        for shown in part.tables:
+            parts.append((f"{safe(shown.caption)}\n\n") + _table(shown.head, shown.lines))
+    if view.comparison:
+        parts += _comparison(view.comparison)
+    parts += _faults(view)
+    return "\n\n".join(parts) + "\n"
+
+
+def _scores(table: Table) -> list[str]:
+    lines = [
+        [_metric(line.metric, line.kind), *map(_value, line.cells), line.n] for line in table.lines
+    ]
+    head = ["Metric", *table.methods, "Probes"]
+    return [f"### {safe(table.task)}, {safe(table.setting)}", _table(head, lines)]
+
+
+def safe(text: str) -> str:
+    r"""Escape what Markdown, or HTML inside of it, would read as markup.
+
+    >>> safe("a|b <script>")
+    'a\\|b &lt;script&gt;'
+    """
+    text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;")
+    text = text.replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#$~])", r"\\\1", text)
+
+
+def _block(text: str) -> str:
+    """Return a code block, its fence longer than any that the text holds."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join(
+        "| " + " | ".join(cell if i == 1 else safe(cell) for cell in row) + " |"
+        for i, row in enumerate(rows)
+    )
+
+
+def _scoring(name: str) -> str:
+    return SCORINGS[name][0].lower() if name in SCORINGS else safe(name)
+
+
+def _metric(metric: str, kind: str) -> str:
+    title = measure(metric).title
+    return f"{title}: {kind.replace('_', ' ')}" if kind else title
+
+
+def _value(row: Row | None) -> str:
+    if row is None:
+        return DASH
+    value, low, high = (written(row.metric, one) for one in (row.value, row.low, row.high))
+    return f"{value} ({low}{DASH}{high})"
+
+
+def _errors(found: Sequence[Mistakes]) -> list[str]:
+    if not found:
+        return []
+    names = classes(found)
+    parts = ["## What went wrong (generated)"]
+    parts.append("\n".join(f"- **{name}**: {says}" for name, says in VERDICTS.items()))
+    parts.append(
+        _table(
+            ["Metric", "Method", "Setting", "Asked", "Failed", *names],
+            [
+                [
+                    measure(one.metric).title,
+                    one.method,
+                    one.setting,
+                    f"{one.asked:,}",
+                    f"{one.failed:,}",
+                    *(f"{dict(one.counts).get(name, 0):,}" for name in names),
+                ]
+                for one in found
+            ],
+        )
+    )
+    lines = [
+        [
+            one.method,
+            measure(one.metric).title,
+            name,
+            clipped(example.prompt, 120),
+            "as before" if one.metric == "locality" else clipped(" / ".join(example.expected), 120),
+            clipped(example.said, 120),
+            clipped(example.base_said, 120),
+        ]
+        for one in found
+        for name, examples in one.examples
+        for example in examples[:1]
+    ]
+    if lines:
+        head = ["Method", "Metric", "Class", "Prompt", "Expected", "Said", "Before the edit"]
+        parts.append(f"One example of each:\n\n{_table(head, lines)}")
+    return parts
+
+
+def _comparison(found: Comparison) -> list[str]:
+    parts = [
+        f"## Compared with an earlier run\n\nEarlier: {_block(str(found.earlier.folder))}\n\n"
+        f"{len(found.apart)} of {len(found.differences)} rows differ by more than chance (*): "
+        "their 95% intervals do not overlap."
+    ]
+
+    def line(one: Difference) -> list[str]:
+        row = one.now
+        return [
+            *(row.task, row.setting, _scoring(row.scoring), _metric(row.metric, row.kind)),
+            row.method,
+            written(row.metric, one.earlier.value),
+            written(row.metric, row.value),
+            signed(one.by) + (" (*)" if one.apart else ""),
+        ]
+
+    head = ["Task", "Setting", "Scoring", "Metric", "Method", "Earlier", "Now", "Difference"]
+    parts.append(_table(head, [line(one) for one in (*found.apart, *found.together)]))
+    for rows, words in ((found.only_now, "this run"), (found.only_earlier, "the earlier run")):
+        if rows:
+            names = ", ".join(
+                f"{r.task} {r.setting} {r.scoring} {_metric(r.metric, r.kind)} {r.method}"
+                for r in rows
+            )
+            parts.append(f"Only in {words}: {safe(names)}")
+    return parts
+
+
+def _faults(view: View) -> list[str]:
+    parts = ["## Faults of the data, and what was not scored"]
+    run = view.run
+    if not view.faults and not run.unscored and not run.unreadable:
+        return [*parts, "None were recorded: every record and every probe was scored."]
+    if run.unreadable:
+        parts.append(f"**{run.unreadable} lines of scored.jsonl could not be read.**")
+    if run.unscored:
+        lines = [[one.what, one.reason, f"{one.n:,}"] for one in run.unscored]
+        parts.append(_table(["What was not scored", "Why", "How many"], lines))
+    if view.faults:
+        lines = [
+            [
+                group.reason,
+                "no" if group.dropped else "yes",
+                f"{len(group.where):,}",
+                ", ".join(group.where[:3]) + (", …" if len(group.where) > 3 else ""),
+            ]
+            for group in view.faults
+        ]
+        head = ["Fault", "Scored all the same", "How many", "Where"]
+        parts.append(_table(head, lines))
+    return parts

@@ -1,0 +1,176 @@
+"""The HTML page: one file, nothing fetched, no script; every text escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from memedit.evaluation.report import plots, plots_cost
+from memedit.evaluation.report.labels import (
+    DASH,
+    HEADLINES,
+    MEASURES,
+    SCORINGS,
+    VERDICTS,
+    clipped,
+    duration,
+    measure,
+    number,
+    signed,
+    size,
+    written,
+)
+from memedit.evaluation.report.mistakes import classes
+from memedit.evaluation.report.svg import inline
+from memedit.evaluation.report.view import View
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from memedit.evaluation.report.findings import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A plot as it stands in the page."""
+
+    svg: Any
+    """`markupsafe.Markup`: made by matplotlib, which escapes what it writes."""
+    says: str
+
+
+def page(view: View, analysis: Sequence[Part] = ()) -> str:
+    """Render a run as HTML; needs jinja2 and matplotlib."""
+    import jinja2
+    import markupsafe
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(measure=measure, measures=MEASURES, written=written, dict=dict)
+    environment.filters.update(
+        clipped=clipped,
+        duration=duration,
+        number=number,
+        signed=signed,
+        size=size,
+        tasks=_task_count,
+    )
+    run = view.run
+    shown = {
+        "plots": _drawn(_score_plots(view), "scores"),
+        "cost_plots": _drawn([(plots_cost.cost(run.spent), "What an edit costs.")], "cost"),
+        "sequence_plots": _drawn(
+            [
+                (
+                    plots_cost.by_length(run.rows, run.methods),
+                    "All edits of a sequence are asked at its end; bars are 95% intervals.",
+                ),
+                (
+                    plots_cost.by_age(run.rows, run.methods),
+                    "Edit success at the end of the sequence by age: how many edits were made "
+                    "after the one that is asked. Bars are 95% intervals.",
+                ),
+            ],
+            "sequence",
+        ),
+        "mistake_plots": _drawn(
+            [(plots.verdicts(view.mistakes), "Failed answers by class of error.")], "errors"
+        ),
+        "analysis": [
+            {
+                "title": part.title,
+                "says": part.says,
+                "tables": part.tables,
+                "plots": _drawn(part.plots, f"analysis{place}"),
+            }
+            for place, part in enumerate(analysis)
+        ],
+    }
+    folder = resources.files("memedit.evaluation.report")
+    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        title=view.title,
+        subtitle=view.subtitle,
+        facts=view.facts,
+        command=view.command,
+        versions=view.versions,
+        warnings=view.warnings,
+        glance=view.glance,
+        headlines=HEADLINES,
+        several_settings=view.several_settings,
+        scores=view.scores,
+        scorings=dict(SCORINGS),
+        spent=run.spent,
+        costs=view.costs,
+        ages=view.ages,
+        mistakes=view.mistakes,
+        classes=classes(view.mistakes),
+        verdicts=dict(VERDICTS),
+        faults=view.faults,
+        unscored=run.unscored,
+        unreadable=run.unreadable,
+        comparison=view.comparison,
+        contents=_contents(view, shown),
+        css=markupsafe.Markup((folder / "report.css").read_text(encoding="utf-8")),
+        **shown,
+    )
+
+
+def _score_plots(view: View) -> list[tuple[Figure | None, str]]:
+    run = view.run
+    found: list[tuple[Figure | None, str]] = []
+    for scoring, _ in view.scores:
+        name = SCORINGS[scoring][0] if scoring in SCORINGS else scoring
+        found.append(
+            (
+                plots.scores(run.rows, run.methods, scoring),
+                f"{name} scores by method; bars are 95% intervals.",
+            )
+        )
+    found.append(
+        (
+            plots.tradeoff(run.rows, run.methods),
+            "What an edit gains against what it moves, generated: up and to the right is better.",
+        )
+    )
+    for metric in ("portability", "locality"):
+        says = f"{measure(metric).title} by the data set's own kinds, generated."
+        found.append((plots.by_kind(run.rows, run.methods, metric), says))
+    return found
+
+
+def _drawn(figures: Sequence[tuple[Figure | None, str]], name: str) -> list[Drawn]:
+    import markupsafe
+
+    return [
+        Drawn(markupsafe.Markup(inline(drawn, f"{name}{place}", says)), says)
+        for place, (drawn, says) in enumerate(figures)
+        if drawn is not None
+    ]
+
+
+def _contents(view: View, shown: dict[str, Any]) -> list[tuple[str, str]]:
+    entries: list[tuple[str, str, Any]] = [
+        ("summary", "Summary", True),
+        ("plots", "Plots", shown["plots"]),
+        *(
+            (f"scores-{scoring}", f"Scores: {SCORINGS[scoring][0].lower()}", True)
+            for scoring, _ in view.scores
+            if scoring in SCORINGS
+        ),
+        ("cost", "Cost", view.run.spent),
+        ("sequence", "Sequences", shown["sequence_plots"]),
+        ("errors", "What went wrong", view.mistakes),
+        ("analysis", "Inside the model", shown["analysis"]),
+        ("comparison", "Comparison", view.comparison),
+        ("faults", "Faults", True),
+    ]
+    return [(anchor, name) for anchor, name, there in entries if there]
+
+
+def _task_count(values: Sequence[tuple[float, int] | None]) -> str:
+    counts = sorted({value[1] for value in values if value})
+    return DASH.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))

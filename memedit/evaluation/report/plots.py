@@ -1,0 +1,182 @@
+"""The plots of a run's scores. Each returns a figure, or None where there is nothing to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from memedit.evaluation.report.labels import HEADLINES, VERDICTS, measure
+from memedit.evaluation.report.mistakes import Mistakes, classes
+from memedit.evaluation.report.svg import FAINT, INK, color, dressed, figure, marker, plain
+from memedit.evaluation.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def scores(rows: Sequence[Row], methods: Sequence[str], scoring: str) -> Figure | None:
+    """Draw the headline metrics: a panel each, a line per method, a dot per task."""
+    chosen = [r for r in rows if r.scoring == scoring and r.kind == "" and r.metric in HEADLINES]
+    metrics = [name for name in HEADLINES if any(row.metric == name for row in chosen)]
+    there = [method for method in methods if any(row.method == method for row in chosen)]
+    # A dot per task; several settings in one run are several dots, named together.
+    groups = list(dict.fromkeys(_group(row, chosen) for row in chosen))
+    if not metrics:
+        return None
+    step = max(0.30, 0.085 * len(groups))
+    made = figure(9.6, 1.1 + step * len(there) + 0.16 * (len(groups) // 4 + 1))
+    for panel, metric in enumerate(metrics):
+        axes = dressed(
+            made.add_subplot(1, len(metrics), panel + 1), measure(metric).title, grid="x"
+        )
+        for row in chosen:
+            if row.metric != metric:
+                continue
+            group = groups.index(_group(row, chosen))
+            shift = (group - (len(groups) - 1) / 2) * 0.7 / max(len(groups), 4)
+            _dot(axes, row.value, there.index(row.method) + shift, row, group, across=True)
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(len(there) - 0.5, -0.5)
+        axes.set_yticks(range(len(there)), [plain(m) for m in there] if panel == 0 else [])
+    if len(groups) > 1:
+        legend(made, groups)
+    return made
+
+
+def _group(row: Row, among: Sequence[Row]) -> str:
+    several = len({other.setting for other in among}) > 1
+    return f"{row.task} · {row.setting}" if several else row.task
+
+
+def tradeoff(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
+    """Draw edit success against locality, both generated: a panel per task and setting."""
+    found = {
+        (r.task, r.setting, r.method, r.metric): r
+        for r in rows
+        if r.scoring == "generated" and r.kind == "" and r.metric in ("edit_success", "locality")
+    }
+    panels = list(
+        dict.fromkeys(
+            key[:2]
+            for key in found
+            if any((*key[:2], m, "edit_success") in found for m in methods)
+            and any((*key[:2], m, "locality") in found for m in methods)
+        )
+    )
+    if not panels:
+        return None
+    wide = min(3, len(panels))
+    high = -(-len(panels) // wide)
+    made = figure(3.2 * wide, 2.9 * high + 0.35)
+    several = len({setting for _, setting in panels}) > 1
+    for place, (task, setting) in enumerate(panels):
+        title = f"{task} · {setting}" if several else task
+        axes = dressed(made.add_subplot(high, wide, place + 1), title, grid="both")
+        for number, method in enumerate(methods):
+            x = found.get((task, setting, method, "edit_success"))
+            y = found.get((task, setting, method, "locality"))
+            if x is None or y is None:
+                continue
+            _dot(axes, x.value, y.value, x, number, across=True)
+            _dot(axes, x.value, y.value, y, number, across=False)
+        axes.set_xlim(-0.04, 1.04)
+        axes.set_ylim(-0.04, 1.04)
+        axes.set_aspect("equal")
+        axes.set_xlabel("edit success")
+        axes.set_ylabel("locality")
+    legend(made, list(methods))
+    return made
+
+
+def by_kind(rows: Sequence[Row], methods: Sequence[str], metric: str) -> Figure | None:
+    """Draw a metric by the data set's own kinds, generated: a line per kind, a dot per method."""
+    chosen = [r for r in rows if r.scoring == "generated" and r.metric == metric and r.kind]
+    if not chosen:
+        return None
+    several = len({row.setting for row in chosen}) > 1
+    lines = list(dict.fromkeys((row.task, row.setting, row.kind) for row in chosen))
+    there = [method for method in methods if any(row.method == method for row in chosen)]
+    step = max(0.27, 0.075 * len(there))
+    made = figure(9.6, 0.75 + step * len(lines) + 0.16 * (len(there) // 6 + 1))
+    axes = dressed(made.add_subplot(), measure(metric).title + " by kind", grid="x")
+    for row in chosen:
+        place = there.index(row.method)
+        shift = (place - (len(there) - 1) / 2) * 0.7 / max(len(there), 4)
+        y = lines.index((row.task, row.setting, row.kind)) + shift
+        _dot(axes, row.value, y, row, place, across=True)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    names = [
+        f"{task} · {setting} · {kind}" if several else f"{task} · {kind}"
+        for task, setting, kind in lines
+    ]
+    axes.set_yticks(range(len(lines)), [plain(name.replace("_", " ")) for name in names])
+    legend(made, there)
+    return made
+
+
+def verdicts(found: Sequence[Mistakes]) -> Figure | None:
+    """Draw the share of answers that failed, by class of error: a bar per method and metric."""
+    bars = [one for one in found if one.asked and one.counts]
+    if not bars:
+        return None
+    several = len({one.setting for one in bars}) > 1
+    names = [
+        f"{measure(one.metric).title} · {one.method}" + (f" · {one.setting}" if several else "")
+        for one in bars
+    ]
+    made = figure(9.6, 0.9 + 0.26 * len(bars))
+    axes = dressed(made.add_subplot(), grid="x")
+    kinds = classes(bars)
+    left = [0.0] * len(bars)
+    for kind in kinds:
+        widths = [dict(one.counts).get(kind, 0) / one.asked for one in bars]
+        known = list(VERDICTS).index(kind) if kind in VERDICTS else len(VERDICTS)
+        axes.barh(
+            range(len(bars)), widths, left=left, height=0.72, color=color(known + 1), label=kind
+        )
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.set_xlim(0, max(1e-6, min(1.0, max(left) * 1.05)))
+    axes.set_yticks(range(len(bars)), [plain(name) for name in names])
+    axes.set_xlabel("share of the answers that were asked for")
+    made.legend(loc="outside upper left", ncols=6, frameon=False, fontsize=8, labelcolor=INK)
+    return made
+
+
+def _dot(axes: Axes, x: float, y: float, row: Row, place: int, *, across: bool) -> None:
+    """Draw a value with its interval, along x or along y."""
+    spread = [[max(0.0, row.value - row.low)], [max(0.0, row.high - row.value)]]
+    axes.errorbar(
+        [x],
+        [y],
+        xerr=spread if across else None,
+        yerr=None if across else spread,
+        fmt=marker(place),
+        color=color(place),
+        markersize=4.5,
+        elinewidth=1.3,
+    )
+
+
+def legend(made: Figure, names: Sequence[str]) -> None:
+    """Name the series, colour and marker by their place, above the plot."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=color(i), marker=marker(i), linestyle="", markersize=5)
+        for i in range(len(names))
+    ]
+    made.legend(
+        handles,
+        [plain(name) for name in names],
+        loc="outside upper left",
+        ncols=min(6, len(names)),
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+        handletextpad=0.2,
+        columnspacing=1.2,
+        edgecolor=FAINT,
+    )

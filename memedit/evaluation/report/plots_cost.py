@@ -1,0 +1,148 @@
+"""The plots of what edits cost, and of how long they last in a sequence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from memedit.evaluation.report.labels import AGE, DASH, HEADLINES, duration, measure, number, size
+from memedit.evaluation.report.plots import legend
+from memedit.evaluation.report.run import Spent
+from memedit.evaluation.report.svg import INK, color, dressed, figure, marker, plain
+from memedit.evaluation.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def cost(spent: Sequence[Spent]) -> Figure | None:
+    """Draw seconds per edit, tokens added per request and peak memory: a panel each."""
+    panels = [
+        ("Time per edit", [one.seconds_per_edit for one in spent], duration, True),
+        ("Tokens added per request", [one.tokens_added for one in spent], _tokens, False),
+        ("Peak memory", [float(one.peak_bytes) or None for one in spent], _size, False),
+    ]
+    panels = [panel for panel in panels if any(value is not None for value in panel[1])]
+    if not panels:
+        return None
+    several = len({one.setting for one in spent}) > 1
+    names = [f"{one.method} · {one.setting}" if several else one.method for one in spent]
+    made = figure(9.6, 0.8 + 0.27 * len(spent))
+    for place, (title, values, written, log) in enumerate(panels):
+        axes = dressed(made.add_subplot(1, len(panels), place + 1), title, grid="x")
+        known = [value for value in values if value is not None]
+        floor = 0.0
+        if log and min(known) > 0 and max(known) / min(known) > 30:
+            axes.set_xscale("log")
+            floor = 10.0 ** math.floor(math.log10(min(known)))
+        for line, value in enumerate(values):
+            if value is None:
+                axes.text(
+                    0.02, line, DASH, va="center", color=INK, transform=axes.get_yaxis_transform()
+                )
+                continue
+            axes.barh(line, value - floor, left=floor, height=0.66, color=color(line))
+            axes.annotate(
+                plain(written(value)),
+                (value, line),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7.5,
+                color=INK,
+            )
+        low, high = axes.get_xlim()
+        axes.set_xlim(low, high * (high / low) ** 0.3 if floor else high * 1.3 or 1.0)
+        axes.set_ylim(len(spent) - 0.5, -0.5)
+        axes.set_yticks(range(len(spent)), [plain(n) for n in names] if place == 0 else [])
+        axes.tick_params(axis="x", labelbottom=False)
+    return made
+
+
+def _tokens(value: float) -> str:
+    return number(value, 1)
+
+
+def _size(value: float) -> str:
+    return size(int(value))
+
+
+def by_length(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
+    """Draw the headline metrics against the length of the sequence, scored at its end."""
+    found: dict[tuple[str, str, str], list[tuple[int, Row]]] = {}
+    for row in rows:
+        length = _length(row.setting)
+        if length and row.kind == "" and row.scoring == "generated" and row.metric in HEADLINES:
+            found.setdefault((row.task, row.metric, row.method), []).append((length, row))
+    if not any(len(points) > 1 for points in found.values()):
+        return None
+    tasks = list(dict.fromkeys(task for task, _, _ in found))
+    metrics = [m for m in HEADLINES if any(key[1] == m for key in found)]
+    lengths_of = sorted({length for points in found.values() for length, _ in points})
+    made = figure(2.4 * max(3, len(metrics)), 2.3 * len(tasks) + 0.4)
+    for down, task in enumerate(tasks):
+        for across, metric in enumerate(metrics):
+            axes = made.add_subplot(len(tasks), len(metrics), down * len(metrics) + across + 1)
+            dressed(axes, f"{task}: {measure(metric).title.lower()}", grid="y")
+            for place, method in enumerate(methods):
+                points = sorted(found.get((task, metric, method), []), key=lambda p: p[0])
+                if points:
+                    lengths = [length for length, _ in points]
+                    _line(axes, lengths, [row for _, row in points], place)
+            axes.set_xscale("log")
+            axes.set_xticks(lengths_of, [f"{length:,}" for length in lengths_of])
+            axes.minorticks_off()
+            axes.set_ylim(-0.03, 1.03)
+            axes.set_xlabel("edits in the sequence")
+    legend(made, methods)
+    return made
+
+
+def _length(setting: str) -> int | None:
+    kind, _, length = setting.partition(":")
+    return int(length) if kind == "sequential" and length.isdigit() else None
+
+
+def by_age(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
+    """Draw edit success against age: how many edits were made after the one that is asked."""
+    found = [r for r in rows if r.metric == AGE and r.kind and r.scoring == "generated"]
+    panels = list(dict.fromkeys((row.task, row.setting) for row in found))
+    if not panels:
+        return None
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    made = figure(4.8 * across, 2.6 * down + 0.35)
+    for place, (task, setting) in enumerate(panels):
+        own = [row for row in found if (row.task, row.setting) == (task, setting)]
+        kinds = sorted({row.kind for row in own})
+        axes = dressed(made.add_subplot(down, across, place + 1), f"{task} · {setting}", grid="y")
+        for number_of, method in enumerate(methods):
+            points = sorted((row for row in own if row.method == method), key=lambda r: r.kind)
+            if points:
+                _line(axes, [kinds.index(row.kind) for row in points], points, number_of)
+        axes.set_xticks(range(len(kinds)), [plain(kind.split(" ")[0]) for kind in kinds])
+        axes.tick_params(axis="x", labelrotation=30 if len(kinds) > 6 else 0)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel("edits made after it")
+        axes.set_ylabel("edit success at the end")
+    legend(made, methods)
+    return made
+
+
+def _line(axes: Axes, xs: Sequence[float], rows: Sequence[Row], place: int) -> None:
+    """Draw one method's values with their intervals."""
+    axes.errorbar(
+        xs,
+        [row.value for row in rows],
+        yerr=[
+            [max(0.0, row.value - row.low) for row in rows],
+            [max(0.0, row.high - row.value) for row in rows],
+        ],
+        color=color(place),
+        marker=marker(place),
+        markersize=4,
+        linewidth=1.4,
+        elinewidth=1.0,
+    )

@@ -1,0 +1,158 @@
+"""What the page and the Markdown are made from: a run, arranged for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from memedit.evaluation.cases import Fault
+from memedit.evaluation.report.compare import Comparison, compared
+from memedit.evaluation.report.labels import duration
+from memedit.evaluation.report.mistakes import Mistakes, mistakes
+from memedit.evaluation.report.run import Run
+from memedit.evaluation.report.tables import (
+    Glance,
+    Table,
+    age_tables,
+    cost_tables,
+    glances,
+    score_tables,
+)
+
+UNKNOWN = "not recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultGroup:
+    """All faults of one kind."""
+
+    reason: str
+    dropped: bool
+    where: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A run, arranged for reading; holds text and numbers, no markup."""
+
+    run: Run
+    title: str
+    subtitle: str
+    facts: tuple[tuple[str, str], ...]
+    """What was measured, on what, when: (name, value)."""
+    command: str
+    versions: str
+    warnings: tuple[str, ...]
+    glance: tuple[tuple[str, tuple[Glance, ...]], ...]
+    """(scoring, its lines)."""
+    scores: tuple[tuple[str, tuple[Table, ...]], ...]
+    """(scoring, its tables): the two ways of scoring are apart."""
+    costs: tuple[Table, ...]
+    ages: tuple[Table, ...]
+    mistakes: tuple[Mistakes, ...]
+    faults: tuple[FaultGroup, ...]
+    comparison: Comparison | None
+
+    @property
+    def several_settings(self) -> bool:
+        """Whether settings have to be named to tell lines apart."""
+        return len(self.run.settings) > 1
+
+
+def view(run: Run, earlier: Run | None = None) -> View:
+    """Arrange a run, beside an earlier one where one is given."""
+    comparison = compared(run, earlier) if earlier else None
+    dataset, model = run.about("dataset"), run.about("model")
+    shown = score_tables(run.rows, run.methods)
+    summed = glances(run.rows, run.methods)
+    scorings = tuple(dict.fromkeys(table.scoring for table in shown))
+    count = len(run.methods)
+    return View(
+        run=run,
+        title=f"Knowledge editing on {dataset.get('name', 'a data set without a name')}",
+        subtitle=f"{count} method{'s' * (count != 1)}: {', '.join(run.methods)}",
+        facts=_facts(run, dataset, model),
+        command=_command(run),
+        versions=_named(run.manifest.get("versions") or {}),
+        warnings=comparison.warnings if comparison else (),
+        glance=tuple(
+            (scoring, tuple(line for line in summed if line.scoring == scoring))
+            for scoring in scorings
+            if any(line.scoring == scoring for line in summed)
+        ),
+        scores=tuple(
+            (scoring, tuple(table for table in shown if table.scoring == scoring))
+            for scoring in scorings
+        ),
+        costs=cost_tables(run.rows, run.methods),
+        ages=age_tables(run.rows, run.methods),
+        mistakes=tuple(mistakes(run.scored, run.methods)),
+        faults=_grouped(run.faults),
+        comparison=comparison,
+    )
+
+
+def _facts(run: Run, dataset: Any, model: Any) -> tuple[tuple[str, str], ...]:
+    records = [
+        f"{dataset[key]:,} {key}"
+        for key in ("records", "cases", "probes")
+        if isinstance(dataset.get(key), int)
+    ]
+    settings = run.manifest.get("settings") or run.manifest.get("setting") or run.settings
+    if isinstance(settings, str):
+        settings = (settings,)
+    return (
+        ("Data set", _with_print(dataset)),
+        ("Size", ", ".join(records) or UNKNOWN),
+        ("Tasks", ", ".join(run.tasks) or "none"),
+        ("Model", _with_print(model)),
+        ("Setting", ", ".join(str(setting) for setting in settings) or UNKNOWN),
+        ("Measured", _when(run)),
+        ("Scored probes", f"{len(run.scored):,}" if run.scored else UNKNOWN),
+    )
+
+
+def _command(run: Run) -> str:
+    commands = run.manifest.get("commands") or run.manifest.get("command") or UNKNOWN
+    if isinstance(commands, str):
+        return commands
+    return "\n".join(dict.fromkeys(str(command) for command in commands)) or UNKNOWN
+
+
+def _with_print(about: Any) -> str:
+    name = str(about.get("name") or UNKNOWN)
+    found = about.get("fingerprint")
+    return f"{name} ({str(found)[:12]})" if found else f"{name} (no fingerprint)"
+
+
+def _when(run: Run) -> str:
+    started, finished = run.manifest.get("started"), run.manifest.get("finished")
+    if not started:
+        return UNKNOWN
+    try:
+        begin = datetime.fromisoformat(str(started))
+        text = begin.strftime("%Y-%m-%d %H:%M %Z").strip()
+        if not finished:
+            return f"{text}, not finished"
+        took = (datetime.fromisoformat(str(finished)) - begin).total_seconds()
+    except (ValueError, TypeError):
+        return f"{started} to {finished or 'not finished'}"
+    return f"{text}, took {duration(took)}"
+
+
+def _named(versions: Any) -> str:
+    if isinstance(versions, dict):
+        return ", ".join(f"{name} {version}" for name, version in versions.items())
+    return str(versions)
+
+
+def _grouped(faults: Sequence[Fault]) -> tuple[FaultGroup, ...]:
+    groups: dict[tuple[bool, str], list[str]] = {}
+    for fault in faults:
+        groups.setdefault((not fault.dropped, fault.reason), []).append(fault.where)
+    return tuple(
+        FaultGroup(reason, not scored, tuple(where))
+        for (scored, reason), where in sorted(groups.items(), key=lambda g: (g[0][0], -len(g[1])))
+    )

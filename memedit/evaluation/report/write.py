@@ -1,0 +1,54 @@
+"""Writing the report of a run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+from memedit.errors import MissingResourceError
+from memedit.evaluation.report.findings import parts
+from memedit.evaluation.report.markdown import markdown
+from memedit.evaluation.report.page import page
+from memedit.evaluation.report.run import read_run
+from memedit.evaluation.report.view import view
+
+
+def write_report(run_dir: Path, out: Path, compare: Path | None = None) -> Path:
+    """Write `report.html`, `report.md` and `rows.json` into a folder.
+
+    Args:
+        run_dir: the folder of a finished run: `manifest.json`, `rows.json`, and, where they are
+            there, `scored.jsonl`, `cost.jsonl` and `analysis.json`.
+        out: the folder to write into, made where it is missing; may be `run_dir` itself.
+        compare: the folder of an earlier run to set beside this one.
+
+    Returns:
+        the path of `report.html`.
+
+    Raises:
+        MissingResourceError: a file that is needed is missing, or jinja2 or matplotlib is.
+        DatasetError: a file of the run cannot be read.
+
+    """
+    _check_libraries()
+    run = read_run(run_dir)
+    arranged = view(run, read_run(compare) if compare else None)
+    found = parts(run_dir)
+    html = page(arranged, found)
+    text = markdown(arranged, found)
+    rows = json.dumps([row.as_record() for row in run.rows], ensure_ascii=False, indent=1)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "rows.json").write_text(rows + "\n", encoding="utf-8")
+    (out / "report.md").write_text(text, encoding="utf-8")
+    written = out / "report.html"
+    written.write_text(html, encoding="utf-8")
+    return written
+
+
+def _check_libraries() -> None:
+    missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingResourceError(
+            f"the report needs {' and '.join(missing)}: pip install 'memedit[models]'"
+        )

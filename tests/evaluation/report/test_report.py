@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from memedit.errors import DatasetError, MissingResourceError
+from memedit.evaluation.report import write_report
+from tests.evaluation.report.run_folder import EVIL, METHODS, run_folder
+
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order; gathers what the tests ask after."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("report")
+    now = run_folder(base / "now")
+    earlier = run_folder(
+        base / "earlier", seed=3, analysis=False, model={"name": "atlas", "fingerprint": "b" * 64}
+    )
+    return write_report(now, base / "out", compare=earlier)
+
+
+@pytest.fixture(scope="module")
+def html(written: Path) -> str:
+    return written.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_three_files_are_written(written: Path) -> None:
+    assert written.name == "report.html"
+    assert {file.name for file in written.parent.iterdir()} == {
+        "report.html",
+        "report.md",
+        "rows.json",
+    }
+    rows = json.loads((written.parent / "rows.json").read_text("utf-8"))
+    run = json.loads((written.parents[1] / "now" / "rows.json").read_text("utf-8"))
+    assert rows == run
+
+
+def test_what_a_model_said_never_becomes_markup(html: str, page: Page, written: Path) -> None:
+    assert "alert(" in page.words, "the example is shown"
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert "<script" not in html.lower()
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+    assert "<script" not in (written.parent / "report.md").read_text("utf-8").lower()
+
+
+def test_nothing_is_fetched(html: str, page: Page) -> None:
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "xlink:href", "action", "data", "srcset"):
+            value = attrs.get(name) or ""
+            assert value.startswith(("#", "data:image/")) or not value, (tag, name, value[:80])
+        assert tag not in {"link", "iframe", "object", "embed", "base"}
+    assert not re.findall(r"url\((?!#)", html)
+    assert "@import" not in html
+    assert "http://" not in html and "https://" not in html
+    [policy] = [a["content"] for t, a in page.tags if a.get("http-equiv")]
+    assert policy is not None and policy.startswith("default-src 'none'")
+
+
+def test_identifiers_are_used_once_and_references_are_met(html: str, page: Page) -> None:
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    named = set(re.findall(r'href="#([^"]+)"', html)) | set(re.findall(r"url\(#([^)]+)\)", html))
+    assert named <= set(ids)
+
+
+def test_every_section_and_plot_is_there(page: Page) -> None:
+    sections = [attrs.get("id") for tag, attrs in page.tags if tag == "section"]
+    assert sections == [
+        "summary",
+        "plots",
+        "scores-generated",
+        "scores-teacher_forced",
+        "cost",
+        "sequence",
+        "errors",
+        "analysis",
+        "comparison",
+        "faults",
+    ]
+    labels = [attrs.get("aria-label") for tag, attrs in page.tags if tag == "svg"]
+    assert len(labels) == 13 and all(labels)
+    for words in ("Time per edit", "Edit success", "restored: mlp", "Hit@10"):
+        assert words in page.words
+    assert [attrs for tag, attrs in page.tags if tag == "text"], "text of plots stays text"
+
+
+def test_the_summary_says_what_was_measured_and_how_to_repeat_it(page: Page) -> None:
+    for words in (
+        "atlasedit (dddddddddddd)",
+        "26 records, 24 cases",
+        "atlas (aaaaaaaaaaaa)",
+        "2026-11-25 01:00 UTC, took 7.5 min",
+        "memedit eval --dataset atlasedit --method none,ice,ft-m,rome --model DIR",
+    ):
+        assert words in page.words
+    assert all(method in page.words for method in METHODS)
+
+
+def test_faults_and_what_was_not_scored_are_counted(page: Page) -> None:
+    assert "has no target no 7 wiki_recent_test[0]" in page.words
+    assert "asks the edited relation" in page.words and " yes 1 zsre_test[7]" in page.words
+    assert "locality, teacher-forced no answer given 4" in page.words
+    assert "1 line of scored.jsonl could not be read" in page.words
+
+
+def test_another_model_is_said_loudly(page: Page, written: Path) -> None:
+    assert page.words.count("The models differ") == 2, "on top and beside the comparison"
+    assert "**The models differ" in (written.parent / "report.md").read_text("utf-8")
+
+
+def test_the_same_run_twice_gives_the_same_page(written: Path, html: str, tmp_path: Path) -> None:
+    run, earlier = (written.parents[1] / name for name in ("now", "earlier"))
+    assert write_report(run, tmp_path, compare=earlier).read_text("utf-8") == html
+
+
+def test_a_bare_run_is_enough(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "manifest.json").write_text("{}")
+    row = {
+        **{"method": "ice", "task": "zsre", "setting": "single", "metric": "edit_success"},
+        **{"kind": "", "scoring": "generated", "value": 0.5, "low": 0.4, "high": 0.6, "n": 10},
+    }
+    (run / "rows.json").write_text(json.dumps([row]))
+    page = Page(write_report(run, run).read_text("utf-8"))
+    assert "not recorded" in page.words
+    assert "0.500" in page.words
+    assert "None were recorded" in page.words
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingResourceError, match="no folder"):
+        write_report(tmp_path / "nothing", tmp_path)
+    with pytest.raises(MissingResourceError, match=r"manifest\.json is missing"):
+        write_report(tmp_path, tmp_path)
+    (tmp_path / "manifest.json").write_text("[]")
+    with pytest.raises(DatasetError, match="holds a list, expected a dict"):
+        write_report(tmp_path, tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "rows.json").write_text('[{"method": "ice"}]')
+    with pytest.raises(DatasetError, match="no Row in"):
+        write_report(tmp_path, tmp_path)
+
+
+def test_a_browser_shows_it(written: Path, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no chromium here")
+    ran = subprocess.run(
+        [
+            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            *(f"--user-data-dir={tmp_path}", written.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stdout.count("<svg") == 13
+    assert EVIL.split("(")[0] not in ran.stdout

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from memedit.evaluation.report.compare import compared
+from memedit.evaluation.report.labels import duration, measure, metric_order, signed, written
+from memedit.evaluation.report.markdown import safe
+from memedit.evaluation.report.mistakes import classes, mistakes
+from memedit.evaluation.report.run import Run
+from memedit.evaluation.report.tables import age_tables, cost_tables, glances, score_tables
+from memedit.evaluation.rows import Row, Scored
+
+
+def row(
+    value: float,
+    *,
+    method: str = "ice",
+    metric: str = "edit_success",
+    kind: str = "",
+    task: str = "zsre",
+    scoring: str = "generated",
+    spread: float = 0.05,
+) -> Row:
+    return Row(
+        method, task, "single", metric, kind, scoring, value, value - spread, value + spread, 10
+    )
+
+
+def run(*rows: Row, dataset: str | None = "d", model: str | None = "m") -> Run:
+    manifest = {
+        "dataset": {"name": "zsre", "fingerprint": dataset},
+        "model": {"name": "atlas", "fingerprint": model},
+    }
+    return Run(Path("run"), manifest, rows, (), (), (), ())
+
+
+def test_generated_and_teacher_forced_never_share_a_table() -> None:
+    rows = [row(0.5), row(0.9, scoring="teacher_forced"), row(0.7, task="wiki_recent")]
+    found = score_tables(rows, ["ice"])
+    assert [(t.task, t.scoring) for t in found] == [
+        ("zsre", "generated"),
+        ("zsre", "teacher_forced"),
+        ("wiki_recent", "generated"),
+    ]
+    assert all(
+        cell.scoring == t.scoring for t in found for li in t.lines for cell in li.cells if cell
+    )
+
+
+def test_methods_stand_side_by_side_and_the_best_is_marked() -> None:
+    rows = [
+        row(1.0, method="none", metric="locality"),
+        row(0.6, method="ft-m", metric="locality"),
+        row(0.8, method="rome", metric="locality"),
+        row(0.9, method="rome"),
+        row(0.2, method="ft-m", metric="kl"),
+        row(0.4, method="rome", metric="kl"),
+        row(5.0, method="ft-m", metric="fluency"),
+        row(6.0, method="rome", metric="fluency"),
+    ]
+    [table] = score_tables(rows, ["none", "ft-m", "rome"])
+    assert table.methods == ("none", "ft-m", "rome")
+    lines = {line.metric: line for line in table.lines}
+    assert list(lines) == ["edit_success", "locality", "fluency", "kl"]
+    assert lines["locality"].best == {2}, "none has nothing to lose and is not the best"
+    assert lines["kl"].best == {1}, "less is better"
+    assert lines["fluency"].best == frozenset(), "neither is better"
+    assert lines["edit_success"].cells[:2] == (None, None)
+
+
+def test_every_row_stands_somewhere() -> None:
+    rows = [
+        row(0.5),
+        row(0.4, metric="edit_success_contains"),
+        row(0.4, metric="edit_success_by_age", kind="00-09 edits later"),
+        row(1.5, metric="seconds_per_edit"),
+        row(3.0, metric="a_new_one", kind="x"),
+    ]
+    shown = [
+        cell
+        for arrange in (score_tables, cost_tables, age_tables)
+        for table in arrange(rows, ["ice"])
+        for line in table.lines
+        for cell in line.cells
+    ]
+    assert sorted(map(id, shown)) == sorted(map(id, rows))
+
+
+def test_headlines_are_plain_means_over_tasks() -> None:
+    rows = [row(0.2), row(0.6, task="wiki_recent"), row(0.9, kind="some")]
+    [glance] = glances(rows, ["ice"])
+    assert glance.values == ((pytest.approx(0.4), 2), None, None, None)
+
+
+def test_rows_differ_where_their_intervals_do_not_overlap() -> None:
+    now = run(row(0.9), row(0.52, metric="locality"), row(0.1, metric="generality"))
+    earlier = run(row(0.7), row(0.5, metric="locality"), row(0.1, metric="portability"))
+    found = compared(now, earlier)
+    assert [(d.now.metric, round(d.by, 6)) for d in found.apart] == [("edit_success", 0.2)]
+    assert [d.now.metric for d in found.together] == ["locality"]
+    assert [r.metric for r in found.only_now] == ["generality"]
+    assert [r.metric for r in found.only_earlier] == ["portability"]
+    assert found.warnings == ()
+
+
+def test_intervals_that_touch_overlap() -> None:
+    exact = run(row(0.5, spread=0.25)), run(row(1.0, spread=0.25))
+    assert not compared(*exact).apart
+
+
+def test_other_data_and_unknown_models_are_said() -> None:
+    found = compared(run(row(0.5)), run(row(0.5), dataset="e", model=None))
+    assert len(found.warnings) == 2
+    assert "data sets differ" in found.warnings[0]
+    assert "a fingerprint is missing" in found.warnings[1]
+
+
+def scored(case: str, verdict: str, *, metric: str = "edit_success", said: str = "x") -> Scored:
+    right = float(verdict == "right")
+    return Scored(
+        *("ice", "single", "zsre", case, metric, "", "generated", "p", ("e",), said, "b"),
+        *(right, verdict),
+    )
+
+
+def test_errors_are_counted_by_class_with_examples_of_different_cases() -> None:
+    found = mistakes(
+        [
+            scored("a", "right"),
+            scored("a", "partial", said="first"),
+            scored("a", "partial", said="second of the same case"),
+            scored("b", "partial", said="third"),
+            scored("c", "missing"),
+            scored("d", ""),
+            scored("e", "old", metric="generality"),
+        ],
+        ["ice"],
+    )
+    first, second = found
+    assert (first.metric, first.asked, first.failed) == ("edit_success", 5, 4)
+    assert first.counts == (("partial", 3), ("missing", 1))
+    assert [one.said for one in dict(first.examples)["partial"]] == ["first", "third"]
+    assert (second.metric, second.failed) == ("generality", 1)
+    assert classes(found) == ("missing", "partial", "old")
+
+
+def test_other_scores_are_shown_with_their_metric() -> None:
+    assert measure("edit_success_all_tokens").title == "Edit success, all tokens"
+    assert measure("edit_success_log_probability").share is False
+    assert measure("brand_new").title == "Brand new"
+    names = ["locality", "zzz", "edit_success_contains", "edit_success"]
+    assert sorted(names, key=metric_order) == [
+        "edit_success",
+        "edit_success_contains",
+        "locality",
+        "zzz",
+    ]
+
+
+def test_numbers_are_written_in_fitting_units() -> None:
+    assert duration(0.00083) == "830 µs"
+    assert duration(0.0123) == "12.3 ms"
+    assert duration(75.0) == "75 s"
+    assert duration(300.0) == "5.0 min"
+    assert written("peak_bytes", 1.2e9) == "1,200 MB"
+    assert written("tokens_added", 18.46) == "18.5"
+    assert signed(-0.25) == "\N{MINUS SIGN}0.250"
+    assert signed(0.0001) == "±0.000"
+
+
+def test_markdown_cells_cannot_break_out() -> None:
+    assert safe("a|b\n| <img src=x> [x](y) `c` $z$") == (
+        r"a\|b \| &lt;img src=x&gt; \[x\](y) \`c\` \$z\$"
+    )
