@@ -87,7 +87,7 @@ class Batches:
             if self.keeps_logits:
                 given["logits_to_keep"] = 1
             out = self.model(**given, use_cache=True)
-            cache, logits = out.past_key_values, out.logits[:, -1]
+            cache, logits = out[self._cache_name], out.logits[:, -1]
             if step < least:
                 logits[:, held] = -math.inf
             best = logits.argmax(-1)
@@ -112,7 +112,7 @@ class Batches:
 
     @property
     def _cache_name(self) -> str:
-        # transformers 5 gave the argument a new name
+        # transformers 5.24 gave argument and output a new name
         return "cache" if "cache" in self._arguments else "past_key_values"
 
     @cached_property

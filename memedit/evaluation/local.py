@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from memedit.errors import InvalidInputError, MissingResourceError
+from memedit.evaluation.checkpoint import load_checkpoint
 from memedit.evaluation.forward import Batches
 from memedit.evaluation.prompts import Encoded, Form, PromptEncoder, by_length
 from memedit.evaluation.protocols import Answer, Forced
@@ -39,8 +39,6 @@ class LocalModel:
         model: a ``PreTrainedModel`` with a language-modelling head, in eval mode.
         tokenizer: its fast tokenizer.
         name: what reports call it.
-        fingerprint: changes when the answers may change; ``None`` leaves that to the weights,
-            see ``memedit.modeling.fingerprint``.
         form: how prompts are put.
         batch_tokens: tokens of a batch, padding and answers included.
         most_at_once: texts of a batch.
@@ -55,7 +53,6 @@ class LocalModel:
         tokenizer: Any,
         *,
         name: str,
-        fingerprint: str | None = None,
         form: Form | str = Form.AUTO,
         batch_tokens: int = BATCH_TOKENS,
         most_at_once: int = MOST_AT_ONCE,
@@ -64,7 +61,6 @@ class LocalModel:
         self.tokenizer = tokenizer
         self.name = name
         self.prompts = PromptEncoder(tokenizer, Form(form))
-        self._fingerprint = fingerprint
         self._batch_tokens = batch_tokens
         self._most = most_at_once if self._batches.can_be_padded else 1
 
@@ -74,45 +70,19 @@ class LocalModel:
         folder: Path,
         *,
         form: Form | str = Form.AUTO,
-        dtype: str = "float32",
-        device: str = "cpu",
+        dtype: str = "auto",
+        device: str = "auto",
     ) -> Self:
-        """Load a checkpoint folder; nothing is downloaded.
-
-        Raises:
-            MissingResourceError: there is no such folder.
-            InvalidInputError: it is no checkpoint of a causal language model, or no such dtype.
-
-        """
-        import transformers
-
-        if not (folder / "config.json").is_file():
-            raise MissingResourceError(f"no checkpoint at {folder}; expected a folder with one")
-        number = getattr(torch, dtype, None)
-        if not isinstance(number, torch.dtype):
-            raise InvalidInputError(f"unknown dtype {dtype!r}; expected float32, bfloat16, ...")
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=number, local_files_only=True, use_safetensors=True
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise InvalidInputError(f"{folder} cannot be loaded: {error}") from error
-        return cls(model.to(device).eval(), tokenizer, name=folder.resolve().name, form=form)
+        """Load a checkpoint folder; see ``memedit.evaluation.checkpoint``."""
+        model, tokenizer = load_checkpoint(folder, dtype=dtype, device=device)
+        return cls(model, tokenizer, name=folder.resolve().name, form=form)
 
     @property
     def fingerprint(self) -> str:
-        """Of the weights as they are now, unless one was given; with tokenizer, dtype and form."""
-        if self._fingerprint is not None:
-            return self._fingerprint
+        """Of the weights as they are now, the tokenizer, dtype and form; hashed at every look."""
         words = tokenizer_fingerprint(self.tokenizer)
         put = (str(self.model.dtype), self.prompts.form.value)
         return texts_fingerprint(model_fingerprint(self.model), words, *put)
-
-    def pin_fingerprint(self) -> str:
-        """Take the fingerprint once and keep it: hashing all weights takes time."""
-        self._fingerprint = self.fingerprint
-        return self._fingerprint
 
     @cached_property
     def max_length(self) -> int:

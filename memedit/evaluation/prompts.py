@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from memedit.errors import InvalidInputError
-from memedit.modeling.tokens import ChatForm, chat_form, encode_pair, encode_prompt
+from memedit.modeling.forms import ChatForm, chat_form
+from memedit.modeling.tokens import encode_pair, encode_prompt
 
 
 class Form(StrEnum):
@@ -47,7 +48,7 @@ class PromptEncoder:
     A prompt that is continued gets the special tokens that the tokenizer itself writes; a chat
     turn those of the chat template and no others.  This is what an OpenAI-compatible server does
     with ``/v1/completions`` and ``/v1/chat/completions``.  How a target is joined to its prompt
-    is said in ``memedit.modeling.tokens``, which the editing methods use as well.
+    is said in ``memedit.modeling``, which the editing methods use as well.
     """
 
     tokenizer: Any

@@ -1,0 +1,222 @@
+"""``memedit eval``: measure methods, or a running proxy, on a data set."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memedit.cli import options as opt
+from memedit.cli.output import print_json_array
+from memedit.errors import SettingsError, UnknownNameError
+
+if TYPE_CHECKING:
+    from memedit.evaluation.settings import Setting
+
+
+def evaluate(
+    dataset: Annotated[
+        str,
+        typer.Option(
+            metavar="atlasedit|FORMAT:FILE",
+            help="atlasedit, atlasedit:DIR, or FORMAT:FILE[,FILE...]; the formats are knowedit, "
+            "zsre, counterfact, mquake and hallueditbench. Several are joined by +.",
+        ),
+    ] = "atlasedit",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="none, in-context methods, baked methods; with --proxy: none, proxy.",
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Checkpoint folder to measure on.")
+    ] = None,
+    proxy: Annotated[
+        str | None, typer.Option(metavar="URL", help="A running proxy to measure through HTTP.")
+    ] = None,
+    setting: Annotated[
+        str,
+        typer.Option(
+            metavar="single|batch[:N]|sequential:N",
+            help="One edit at a time; all (or N cases) at once; N edits one after another, all "
+            "scored at the end.",
+        ),
+    ] = "single",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Cases in all, spread evenly over the tasks.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep the run here and write report.html; a run that was broken off goes on.",
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="An earlier run's folder, for the report.")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Only this task of the data set; repeatable.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="AtlasEdit's split: test or train.")] = "test",
+    scope: Annotated[
+        str,
+        typer.Option(
+            metavar="router|always",
+            help="always puts the edit in front of every prompt, in scope or not (in-context "
+            "methods, single setting); the method's name then ends with +always.",
+        ),
+    ] = "router",
+    form: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|chat|completion",
+            help="auto: a prompt that ends with a question mark is a chat turn where the model "
+            "can chat, anything else is continued.",
+        ),
+    ] = "auto",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 64,
+    general: Annotated[int, typer.Option(min=0, help="Far questions asked beside each case.")] = 2,
+    fluency: Annotated[
+        int, typer.Option(min=0, help="Cases whose prompts are continued for 100 tokens.")
+    ] = 50,
+    analysis: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Cases whose edits are looked into and traced, for the --report of a --model.",
+        ),
+    ] = 10,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and of what is drawn.")] = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where unedited answers are kept; else the user's cache."),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float16; auto is float32 on a CPU.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    served: Annotated[
+        str | None,
+        typer.Option("--served-model", help="With --proxy: else the first that it lists."),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", envvar="MEMEDIT_INFERENCE_KEY", help="Key of the proxy's model API."),
+    ] = None,
+    admin_key: Annotated[
+        str | None,
+        typer.Option("--admin-key", envvar="MEMEDIT_KEY", help="Key of the proxy's edit API."),
+    ] = None,
+    config: opt.ConfigFile = None,
+    json: opt.Json = False,
+) -> None:
+    """Measure methods on a data set: what an edit changes, and what it leaves as it was.
+
+    Generated answers and teacher-forced scores are rows of their own and never mixed. What the
+    data set holds, and what in it cannot be scored, is said on stderr before anything is asked.
+    Give --model or --proxy, not both.
+
+    Example: memedit eval --dataset atlasedit --method none,ice,ft-m --model examples/atlas/model
+    --limit 200 --report out
+    """
+    from memedit.cli import eval_parts as parts
+    from memedit.cli.eval_run import (
+        analyse_edits,
+        kept_answers,
+        manifest_of,
+        open_base,
+        print_rows,
+        run,
+        shown,
+        unedited,
+    )
+    from memedit.config import Settings
+    from memedit.evaluation.datasets import load_dataset
+    from memedit.evaluation.questions import Amounts
+    from memedit.evaluation.settings import Setting
+    from memedit.evaluation.summary import summary
+
+    if (model is None) == (proxy is None):
+        raise typer.BadParameter("give --model DIR or --proxy URL, one of them.")
+    if proxy is not None and not proxy.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{proxy!r} is no URL.", param_hint="--proxy")
+    if form not in ("auto", "chat", "completion"):
+        raise typer.BadParameter(
+            f"no form {form!r}; auto, chat or completion.", param_hint="--form"
+        )
+    if compare is not None and report is None:
+        raise typer.BadParameter("a comparison is part of a --report.", param_hint="--compare")
+    how = Setting.parse(setting)
+    names = _names(method, scope, how, proxy is not None)
+    try:
+        parts.check_methods(names, proxy=proxy is not None)
+    except UnknownNameError as error:
+        raise typer.BadParameter(str(error), param_hint="--method") from None
+    amounts = Amounts(max_tokens=max_tokens, general=general, fluent=fluency, seed=seed)
+    settings = Settings.read(config)
+    data = load_dataset(dataset, split=split, limit=limit, tasks=task)
+    typer.echo(summary(data), err=True)
+    how.chosen(data.cases)  # a sequence that is too long is refused before a model is loaded
+
+    with ExitStack() as stack:
+        folder = report
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memedit-eval-")))
+        about: dict[str, Any] = {"setting": str(how), "methods": names, "form": form}
+        about["scope"] = settings.scope.model_dump(mode="json")
+        if model is not None:
+            measured: Any = parts.open_model(model, form=form, dtype=dtype, device=device)
+            base = open_base(measured, kept_answers(measured, cache))
+            treatments = parts.local_treatments(names, measured, base, settings, stack)
+        else:
+            measured, behind = stack.enter_context(
+                parts.open_proxy(str(proxy), form=form, served=served, key=key, admin_key=admin_key)
+            )
+            # what is behind a proxy may change unseen: its answers are this run's alone
+            base = open_base(measured, folder / "base.jsonl")
+            made = {parts.PROXY: lambda: behind, parts.UNEDITED: lambda: unedited(base, measured)}
+            treatments = [(name, made[name]) for name in names]
+        about["model"] = {"name": measured.name, "fingerprint": base.fingerprint}
+        manifest = manifest_of(data, about, amounts, dtype if proxy is None else "")
+        rows = run(folder, manifest, base, measured, data, how, amounts, treatments)
+        if report is not None:
+            if model is not None and analysis:
+                analyse_edits(report, measured, data, names, analysis)
+            from memedit.evaluation.report import write_report
+
+            written = write_report(report, report, compare)
+            typer.echo(f"report: {written}", err=True)
+    if json:
+        print_json_array([shown(row) for row in rows])
+    else:
+        print_rows(rows)
+
+
+def _names(method: str | None, scope: str, setting: Setting, proxy: bool) -> list[str]:
+    from memedit.cli.eval_parts import ALWAYS, PROXY, UNEDITED
+    from memedit.evaluation.settings import Mode
+    from memedit.incontext.catalog import METHODS
+
+    if method is None and not proxy:
+        raise typer.BadParameter("name at least one, for example none,ice.", param_hint="--method")
+    given = method if method is not None else f"{UNEDITED},{PROXY}"
+    names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    if not names:
+        raise typer.BadParameter("names no method.", param_hint="--method")
+    if scope not in ("router", "always"):
+        raise typer.BadParameter(f"no scope {scope!r}; router or always.", param_hint="--scope")
+    if scope == "always":
+        in_context = set(METHODS.names()) - {UNEDITED}
+        names = [f"{name}{ALWAYS}" if name in in_context else name for name in names]
+    if setting.mode is not Mode.SINGLE and any(name.endswith(ALWAYS) for name in names):
+        raise SettingsError(
+            f"methods with {ALWAYS} put every edit into every prompt, which only the single "
+            f"setting allows; got --setting {setting}"
+        )
+    return names

@@ -1,0 +1,196 @@
+"""What ``memedit eval`` measures with: the one place where evaluation meets the other rooms."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from memedit.cli.routed_edits import ALWAYS, Remembering, routed_edits
+from memedit.errors import (
+    MissingResourceError,
+    SettingsError,
+    UnknownNameError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from memedit.types import EditRequest
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from memedit.client import Client
+    from memedit.config import Settings
+    from memedit.evaluation.base_answers import BaseAnswers
+    from memedit.evaluation.local import LocalModel
+    from memedit.evaluation.proxy import Proxy, ProxyModel, Reply
+    from memedit.evaluation.treatments import Sessions
+    from memedit.scope.base import Encoder
+
+UNEDITED, PROXY = "none", "proxy"
+Treatments = list[tuple[str, "Callable[[], Sessions]"]]
+
+
+def check_methods(names: Sequence[str], *, proxy: bool) -> None:
+    """Refuse names of methods that are not there, or that cannot be measured in this way.
+
+    Raises:
+        UnknownNameError: says what is there.
+        SettingsError: a method that needs the model itself is to be measured behind a proxy.
+
+    """
+    from memedit.editing.catalog import EDITORS
+    from memedit.incontext.catalog import METHODS
+
+    in_context, baked = set(METHODS.names()) - {UNEDITED}, set(EDITORS.names())
+    here = {UNEDITED, PROXY} if proxy else {UNEDITED} | in_context | baked
+    here |= set() if proxy else {f"{name}{ALWAYS}" for name in in_context}
+    everywhere = {UNEDITED, PROXY} | in_context | baked | {f"{name}{ALWAYS}" for name in in_context}
+    for name in names:
+        if name in here:
+            continue
+        if name in everywhere:
+            way = "--proxy" if proxy else "--model"
+            raise SettingsError(
+                f"method {name!r} cannot be measured with {way}; "
+                f"with it there are: {', '.join(sorted(here))}"
+            )
+        near = difflib.get_close_matches(name, everywhere, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UnknownNameError(
+            f"no method called {name!r}.{hint} In the context: {', '.join(sorted(in_context))} "
+            f"(each also with {ALWAYS}); baked: {', '.join(sorted(baked)) or 'none'}; "
+            f"besides: {UNEDITED}, and {PROXY} with --proxy."
+        )
+
+
+def open_model(path: Path, *, form: str, dtype: str, device: str) -> LocalModel:
+    """Load a checkpoint folder; nothing is downloaded.
+
+    Raises:
+        MissingResourceError: the folder, a file in it, the device or a package is not there.
+        InvalidInputError: it cannot be used.
+
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "transformers") if not find_spec(name)]
+    if missing:
+        raise MissingResourceError(
+            f"measuring a checkpoint needs {' and '.join(missing)}, not installed here; "
+            "run: pip install 'memedit[models]'"
+        )
+    from memedit.evaluation.local import LocalModel
+
+    _quiet()
+    return LocalModel.load(path, form=form, dtype=dtype, device=device)
+
+
+def local_treatments(
+    names: Sequence[str],
+    model: LocalModel,
+    base: BaseAnswers,
+    settings: Settings,
+    stack: ExitStack,
+) -> Treatments:
+    """Return what makes each method's treatment; ``stack`` closes what they open."""
+    from memedit.editing.catalog import EDITORS
+    from memedit.evaluation.prompting import InContext
+    from memedit.evaluation.treatments import Baked, Unedited
+
+    baked = set(EDITORS.names())
+    encoders: list[Encoder] = []
+
+    def make(name: str) -> Sessions:
+        if name == UNEDITED:
+            return Unedited(base, model)
+        if name in baked:
+            editor = EDITORS.get(name)(prompt_form=prompt_form(model)).resolved(model.model)
+            return Baked(name, editor, model)
+        if not encoders:
+            from memedit.scope.encoder import open_encoder
+
+            encoders.append(Remembering(open_encoder(settings.encoder)))
+        return InContext(name, routed_edits(name, encoders[0], settings, stack), model)
+
+    return [(name, lambda name=name: make(name)) for name in names]  # type: ignore[misc]
+
+
+def prompt_form(model: LocalModel) -> Any:
+    """Return how editing and tracing are to put prompts, so that they mean what is asked."""
+    from memedit.evaluation.prompts import Form
+    from memedit.modeling.forms import AutoForm, chat_form
+
+    if model.prompts.form is Form.COMPLETION:
+        return None
+    make = chat_form if model.prompts.form is Form.CHAT else AutoForm.of
+    return make(model.tokenizer)
+
+
+@dataclass(frozen=True)
+class ClientStore:
+    """The edit API of a proxy, as ``memedit.evaluation.proxy.EditStore``."""
+
+    client: Client
+
+    def add(self, requests: Sequence[EditRequest], namespace: str) -> list[str]:
+        """Add edits; they are durable and in force when this returns."""
+        return [edit.id for edit in self.client.add(requests, namespace=namespace)]
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Retract edits."""
+        for edit_id in ids:
+            self.client.retract(edit_id)
+
+
+@contextmanager
+def open_proxy(
+    url: str, *, form: str, served: str | None, key: str | None, admin_key: str | None
+) -> Iterator[tuple[ProxyModel, Proxy]]:
+    """Open the way to a running proxy: its model API and its edit API."""
+    import httpx2
+
+    from memedit.client import Client
+    from memedit.evaluation.proxy import Proxy, ProxyModel
+
+    base = url.rstrip("/").removesuffix("/v1")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    limits = httpx2.Limits(max_connections=64)
+    with (
+        httpx2.Client(base_url=base, headers=headers, timeout=600.0, limits=limits) as http,
+        Client(base, api_key=admin_key) as client,
+    ):
+        model = ProxyModel(_sender(http), base, form=form, model=served)
+        yield model, Proxy(model, ClientStore(client), f"eval-{uuid4().hex[:12]}")
+
+
+def _sender(http: httpx2.Client) -> Callable[[str, str, bytes | None, Mapping[str, str]], Reply]:
+    import httpx2
+
+    from memedit.evaluation.proxy import Reply
+
+    def send(method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+        try:
+            reply = http.request(method, path, content=body, headers=dict(headers))
+        except httpx2.TimeoutException as error:
+            raise UpstreamTimeout(f"no answer from {http.base_url} in time") from error
+        except httpx2.HTTPError as error:
+            raise UpstreamUnreachable(
+                f"cannot reach a memedit proxy at {http.base_url}: {error}; "
+                "start one with 'memedit serve'"
+            ) from error
+        named = {name.lower(): value for name, value in reply.headers.items()}
+        return Reply(reply.status_code, named, reply.content)
+
+    return send
+
+
+def _quiet() -> None:
+    """Keep transformers' own bars off: stderr has ours."""
+    from importlib import import_module
+
+    import_module("transformers.utils.logging").disable_progress_bar()

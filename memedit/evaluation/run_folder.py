@@ -1,0 +1,161 @@
+"""A run as it lies on disk: what was asked for, what was scored, and what it cost.
+
+    manifest.json   what is measured: data set, model, methods, setting, amounts, versions
+    scored.jsonl    one line per scored probe
+    done.jsonl      one line per method, setting and case that is finished
+    cost.jsonl      what editing took
+    rows.json       the summary
+
+A run that was broken off is gone on with: cases that are finished are not asked again, and lines of
+a case that is not are dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from memedit.errors import DatasetError, SettingsError
+from memedit.evaluation.rows import Row, Scored
+
+MANIFEST = "manifest.json"
+_SAME = ("dataset", "model", "setting", "scope", "form", "amounts", "cases")
+"""What two runs must agree in to be one."""
+
+Unit = tuple[str, str, str]
+"""Method, setting, case."""
+
+
+class RunFolder:
+    """One folder of one run.
+
+    Args:
+        path: the folder; made where it is not there.
+        manifest: what is to be measured.
+
+    Raises:
+        SettingsError: another run lies in the folder.
+
+    """
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self.manifest = dict(manifest)
+        known = self._manifest_there()
+        if known is not None:
+            self._check(known)
+            names = [*known.get("methods", []), *self.manifest["methods"]]
+            self.manifest["methods"] = list(dict.fromkeys(names))
+            self.manifest["started"] = known.get("started")
+            self.manifest["commands"] = [
+                *known.get("commands", []),
+                *self.manifest.get("commands", []),
+            ]
+            self.manifest["not_scored"] = known.get("not_scored", [])
+        self.write_manifest()
+        self.done = {_unit(record) for record in self._lines("done.jsonl")}
+        self._drop_unfinished()
+
+    def write_manifest(self) -> None:
+        """Write what is known of the run by now."""
+        self._replace(MANIFEST, json.dumps(self.manifest, indent=1, ensure_ascii=False))
+
+    def add(self, unit: Unit, scored: Sequence[Scored]) -> None:
+        """Keep what was scored of one case, and mark it as finished."""
+        self._append("scored.jsonl", [one.as_record() for one in scored])
+        self._append("done.jsonl", [{"method": unit[0], "setting": unit[1], "case": unit[2]}])
+        self.done.add(unit)
+
+    def add_cost(self, record: Mapping[str, Any]) -> None:
+        """Keep what some edits cost."""
+        self._append("cost.jsonl", [record])
+
+    def scored(self) -> list[Scored]:
+        """Return everything that was scored."""
+        return [Scored.of_record(record) for record in self._lines("scored.jsonl")]
+
+    def costs(self) -> list[dict[str, Any]]:
+        """Return what editing cost."""
+        return list(self._lines("cost.jsonl"))
+
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        """Write the summary."""
+        self._replace("rows.json", json.dumps([row.as_record() for row in rows], indent=1))
+
+    def _manifest_there(self) -> dict[str, Any] | None:
+        file = self.path / MANIFEST
+        if not file.exists():
+            if (self.path / "scored.jsonl").exists():
+                raise DatasetError(
+                    f"{self.path} has scored.jsonl but no {MANIFEST}; it is no folder of a run: "
+                    "choose another"
+                )
+            return None
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DatasetError(f"{file} is not JSON: {error}; choose another folder") from None
+        if not isinstance(known, dict):
+            raise DatasetError(f"{file} is no manifest of a run; choose another folder")
+        return known
+
+    def _check(self, known: Mapping[str, Any]) -> None:
+        mine = json.loads(json.dumps(self.manifest))
+        for name in _SAME:
+            if known.get(name) != mine.get(name):
+                raise SettingsError(
+                    f"{self.path} holds a run with another {name}: {_short(known.get(name))}, "
+                    f"not {_short(mine.get(name))}; choose another --report folder"
+                )
+
+    def _drop_unfinished(self) -> None:
+        """Keep the lines of finished cases, each case once; a torn last line goes as well."""
+        for name in ("scored.jsonl", "cost.jsonl", "done.jsonl"):
+            file = self.path / name
+            if not file.exists():
+                continue
+            records = list(self._lines(name))
+            if name == "scored.jsonl":
+                records = [record for record in records if _unit(record) in self.done]
+            text = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
+            if text != file.read_text(encoding="utf-8", errors="replace"):
+                self._replace(name, text)
+
+    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+        file = self.path / name
+        if not file.exists():
+            return
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                if number == len(lines):
+                    return  # torn: the run was broken off while it was written
+                raise DatasetError(f"{file}, line {number} is not JSON") from None
+            yield record
+
+    def _append(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
+        lines = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(lines)
+
+    def _replace(self, name: str, text: str) -> None:
+        """Write a file so that it is there as a whole or not at all."""
+        new = self.path / f".{name}.new"
+        new.write_text(text, encoding="utf-8")
+        new.replace(self.path / name)
+
+
+def _unit(record: Mapping[str, Any]) -> Unit:
+    return (str(record["method"]), str(record["setting"]), str(record["case"]))
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 160 else f"{text[:157]}..."

@@ -1,0 +1,231 @@
+"""Runs methods over a data set in one setting, and goes on where it was broken off."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from memedit.errors import ConflictError, MemeditError
+from memedit.evaluation.base_answers import BaseAnswers
+from memedit.evaluation.cases import EditCase, Metric
+from memedit.evaluation.measuring import TOKENS_ADDED, Measuring
+from memedit.evaluation.protocols import Cost, Progress
+from memedit.evaluation.questions import Amounts, CaseQuestions, questions_of
+from memedit.evaluation.rows import Row, Scored, Scoring, rows
+from memedit.evaluation.run_folder import RunFolder
+from memedit.evaluation.settings import Mode, Setting
+from memedit.evaluation.treatments import Plain, Session, Sessions
+
+SECONDS = "seconds_per_edit"
+PEAK = "peak_bytes"
+AGE = "edit_success_by_age"
+_AGES = 10
+
+
+@dataclass(frozen=True)
+class Runner:
+    """One data set, one model, one setting."""
+
+    folder: RunFolder
+    base: BaseAnswers
+    model: Any
+    """The unedited model: a `protocols.Model`, with `log_probabilities` where it scores."""
+    cases: Sequence[EditCase]
+    setting: Setting
+    amounts: Amounts
+
+    def run(
+        self,
+        methods: Sequence[tuple[str, Callable[[], Sessions]]],
+        progress: Progress | None = None,
+    ) -> list[Row]:
+        """Measure methods one after another; return the rows of everything in the folder.
+
+        Args:
+            methods: name, and what makes the treatment once it is needed.
+            progress: called with (cases done, cases in all, over all methods).
+
+        Raises:
+            ConflictError: a method did not leave the model as it found it.
+
+        """
+        chosen = self.setting.chosen(self.cases)
+        asked = questions_of(chosen, self.amounts)
+        total, done = len(methods) * len(chosen), 0
+        for name, make in methods:
+            left = [one for one in asked if (name, str(self.setting), one.case.id) not in self.done]
+            done += len(asked) - len(left)
+            if progress is not None:
+                progress(done, total)
+            if not left:
+                continue
+            treatment = make()
+            for finished in self._method(name, treatment, asked):
+                done += finished
+                if progress is not None:
+                    progress(done, total)
+        found = self.rows()
+        self.folder.write_rows(found)
+        self.folder.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+        self.folder.write_manifest()
+        return found
+
+    @property
+    def done(self) -> set[tuple[str, str, str]]:
+        """What is finished: method, setting, case."""
+        return self.folder.done
+
+    def rows(self) -> list[Row]:
+        """Sum up everything that the folder holds."""
+        scored = self.folder.scored()
+        seed = self.amounts.seed
+        longest = 1 + max((one.age for one in scored if one.age is not None), default=0)
+        by_age = [
+            replace(one, metric=AGE, kind=_age_group(one.age, longest), also={})
+            for one in scored
+            if one.age is not None and one.metric == Metric.EDIT_SUCCESS
+        ]
+        found = [*rows(scored, seed=seed), *rows(by_age, seed=seed)]
+        most: dict[tuple[str, str], tuple[int, int]] = {}
+        for cost in self.folder.costs():
+            key = (cost["method"], cost["setting"])
+            peak, edits = most.get(key, (0, 0))
+            most[key] = (max(peak, cost["peak_bytes"]), edits + cost["edits"])
+        for (method, setting), (peak, edits) in most.items():
+            if peak:
+                value = float(peak)
+                place = (method, "", setting, PEAK, "", Scoring.GENERATED.value)
+                found.append(Row(*place, value, value, value, edits))
+        return found
+
+    def _method(
+        self, name: str, treatment: Sessions, asked: Sequence[CaseQuestions]
+    ) -> Iterator[int]:
+        """Measure one method; yields how many more cases are finished."""
+        of_case = {one.case.id: one for one in asked}
+        measuring = Measuring(name, str(self.setting), self.base, self.model, self.amounts)
+        measuring.ask_base(asked)
+        self.base.sealed = True
+        try:
+            for part in self.setting.parts([one.case for one in asked], treatment.at_once):
+                here = [of_case[case.id] for case in part]
+                if self.setting.mode is Mode.SINGLE:  # what is finished need not be edited again
+                    here = [one for one in here if self._unit(name, one) not in self.done]
+                if any(self._unit(name, one) not in self.done for one in here):
+                    yield self._part(name, treatment, measuring, here)
+        finally:
+            self.base.sealed = False
+            self._note(name, measuring.left_out)
+        if self.model.fingerprint != self.base.fingerprint:
+            raise ConflictError(
+                f"{name} left the model changed: its fingerprint is another one than before. "
+                "Nothing that was measured after it can be trusted"
+            )
+
+    def _part(
+        self,
+        name: str,
+        treatment: Sessions,
+        measuring: Measuring,
+        here: Sequence[CaseQuestions],
+    ) -> int:
+        before = replace(treatment.cost)
+        treatment.cost.peak_bytes = 0
+        with self._session(treatment, measuring, here) as session:
+            new = [
+                place for place, one in enumerate(here) if self._unit(name, one) not in self.done
+            ]
+            found = measuring.measure(session, here, self._ages(here))
+        spent = _difference(treatment.cost, before)
+        for place in new:
+            scored = found[place]
+            if spent.edits:
+                scored = [*scored, _seconds(scored[0], spent)]
+            self.folder.add(self._unit(name, here[place]), scored)
+        if spent.edits:
+            self.folder.add_cost(
+                {
+                    "method": name,
+                    "setting": str(self.setting),
+                    "edits": spent.edits,
+                    "seconds": spent.seconds,
+                    "peak_bytes": spent.peak_bytes,
+                    "tokens_added": _tokens_added(found),
+                }
+            )
+        return len(new)
+
+    @contextmanager
+    def _session(
+        self, treatment: Sessions, measuring: Measuring, here: Sequence[CaseQuestions]
+    ) -> Iterator[Session]:
+        """Open a session; a single edit that a method refuses is named, and nothing is edited.
+
+        Of many edits together none may fail: it could not be told what was measured then.
+        """
+        edits = [one.case.requests for one in here]
+        with ExitStack() as stack:
+            try:
+                session = stack.enter_context(treatment.session(edits, self.setting.mode))
+            except MemeditError as error:
+                if self.setting.mode is not Mode.SINGLE or treatment.at_once > 1:
+                    raise
+                reason = f"scored as the unedited model, since the edit was refused: {error}"
+                measuring.left_out[("edits", reason)] += 1
+                session = Plain(self.base, self.model)
+            yield session
+
+    def _ages(self, here: Sequence[CaseQuestions]) -> list[int | None]:
+        if self.setting.mode is not Mode.SEQUENTIAL:
+            return [None] * len(here)
+        after, ages = sum(len(one.case.requests) for one in here), []
+        for one in here:
+            after -= len(one.case.requests)
+            ages.append(after)
+        return list(ages)
+
+    def _unit(self, name: str, one: CaseQuestions) -> tuple[str, str, str]:
+        return (name, str(self.setting), one.case.id)
+
+    def _note(self, name: str, left_out: Counter[tuple[str, str]]) -> None:
+        notes = self.folder.manifest.setdefault("not_scored", [])
+        for (what, reason), n in left_out.items():
+            notes.append({"what": f"{name}: {what}", "reason": reason, "n": n})
+        self.folder.write_manifest()
+
+
+def _difference(now: Cost, before: Cost) -> Cost:
+    return Cost(now.edits - before.edits, now.seconds - before.seconds, now.peak_bytes)
+
+
+def _seconds(like: Scored, spent: Cost) -> Scored:
+    return replace(
+        like,
+        metric=SECONDS,
+        kind="",
+        scoring=Scoring.GENERATED.value,
+        prompt="",
+        expected=(),
+        said="",
+        base_said="",
+        score=spent.seconds / spent.edits,
+        verdict="",
+        also={},
+    )
+
+
+def _tokens_added(found: Sequence[Sequence[Scored]]) -> float | None:
+    added = [one.score for scored in found for one in scored if one.metric == TOKENS_ADDED]
+    return sum(added) / len(added) if added else None
+
+
+def _age_group(age: int, longest: int) -> str:
+    """Name the group of an age: tenths of the sequence, the newest edits first."""
+    width = max(1, -(-longest // _AGES))
+    first = age // width * width
+    digits = len(str(longest))
+    return f"{first:0{digits}}-{min(first + width, longest) - 1:0{digits}} edits later"

@@ -1,0 +1,218 @@
+"""What is done to a model before it is asked: nothing, or edits in its weights.
+
+Beside `protocols.Treatment` a treatment opens *sessions*, in which the edits of several cases are
+in force as a setting says, and in which each prompt is asked for one case: methods that write
+into prompts keep many cases apart at the same time, so that all of them are asked in full batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from memedit.errors import InvalidInputError
+from memedit.evaluation.protocols import Answer, Cost, Forced, Model
+from memedit.evaluation.settings import Mode
+from memedit.evaluation.spending import spent
+from memedit.types import EditRequest
+
+Distributions = list[npt.NDArray[np.float32]]
+Edits = Sequence[Sequence[EditRequest]]
+"""For each case its edits."""
+
+
+class Session(Protocol):
+    """A model with edits in force; `owners[i]` is the case for which `prompts[i]` is asked."""
+
+    scores: bool
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        owners: Sequence[int],
+        max_new_tokens: int,
+        *,
+        min_new_tokens: int = 0,
+    ) -> list[Answer]:
+        """Answer greedily."""
+        ...
+
+    def score(
+        self, prompts: Sequence[str], owners: Sequence[int], targets: Sequence[str]
+    ) -> list[Forced]:
+        """Score targets, where `scores` is true."""
+        ...
+
+    def log_probabilities(
+        self, prompts: Sequence[str], owners: Sequence[int], targets: Sequence[str]
+    ) -> Distributions:
+        """Return whole distributions, where `scores` is true."""
+        ...
+
+    def fired(self, prompts: Sequence[str], owners: Sequence[int]) -> list[frozenset[int] | None]:
+        """Say whose edits were applied to each prompt; `None` where a method does not choose."""
+        ...
+
+
+class Sessions(Protocol):
+    """A treatment that the runner can use."""
+
+    name: str
+    cost: Cost
+    at_once: int
+    """Cases whose edits can be kept apart at the same time."""
+
+    def session(self, edits: Edits, mode: Mode) -> AbstractContextManager[Session]:
+        """Put edits in force as `mode` says; as before once it is left."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A session of a model that answers every case alike."""
+
+    model: Any
+    """A `protocols.Model`."""
+    whole: Any = None
+    """What is asked for whole distributions, where that is another one."""
+
+    @property
+    def scores(self) -> bool:
+        """Whether the model can be asked for scores."""
+        return bool(self.model.scores)
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        owners: Sequence[int],
+        max_new_tokens: int,
+        *,
+        min_new_tokens: int = 0,
+    ) -> list[Answer]:
+        """Answer; whom it is for makes no difference."""
+        said: list[Answer] = self.model.generate(
+            prompts, max_new_tokens, min_new_tokens=min_new_tokens
+        )
+        return said
+
+    def score(
+        self, prompts: Sequence[str], owners: Sequence[int], targets: Sequence[str]
+    ) -> list[Forced]:
+        """Score."""
+        found: list[Forced] = self.model.score(prompts, targets)
+        return found
+
+    def log_probabilities(
+        self, prompts: Sequence[str], owners: Sequence[int], targets: Sequence[str]
+    ) -> Distributions:
+        """Return whole distributions."""
+        model = self.model if self.whole is None else self.whole
+        found: Distributions = model.log_probabilities(prompts, targets)
+        return found
+
+    def fired(self, prompts: Sequence[str], owners: Sequence[int]) -> list[frozenset[int] | None]:
+        """Return nothing to say."""
+        return [None] * len(prompts)
+
+
+class Unedited:
+    """`none`: the model as it is; its answers are those that were kept already.
+
+    Args:
+        base: the unedited model behind its kept answers.
+        model: the model itself, for what is not kept.
+
+    """
+
+    name = "none"
+    at_once = 100
+
+    def __init__(self, base: Model, model: Any) -> None:
+        self.cost = Cost()
+        self._base = base
+        self._model = model
+
+    @contextmanager
+    def edited(self, requests: Sequence[EditRequest]) -> Iterator[Model]:
+        """Change nothing."""
+        yield self._base
+
+    @contextmanager
+    def session(self, edits: Edits, mode: Mode) -> Iterator[Session]:
+        """Change nothing."""
+        yield Plain(self._base, self._model)
+
+
+class Editor(Protocol):
+    """What a baked method is to evaluation: `memedit.editing` has them."""
+
+    def edit(self, model: Any, tokenizer: Any, requests: Sequence[EditRequest]) -> Any:
+        """Return a `memedit.modeling.delta.WeightDelta`; the model is left as it was."""
+        ...
+
+
+class Baked:
+    """A method that changes weights; whatever happens, they are as before afterwards, bit for bit.
+
+    Args:
+        name: the registry's.
+        editor: computes the change.
+        model: a `LocalModel`, whose weights are changed in place.
+
+    """
+
+    at_once = 1
+
+    def __init__(self, name: str, editor: Editor, model: Any) -> None:
+        self.name = name
+        self.cost = Cost()
+        self._editor = editor
+        self._model = model
+
+    @contextmanager
+    def edited(self, requests: Sequence[EditRequest]) -> Iterator[Model]:
+        """Apply one change made of all `requests` together; blocks nest."""
+        delta = self._delta(requests)
+        with delta.applied(self._model.model):
+            yield self._model
+
+    @contextmanager
+    def session(self, edits: Edits, mode: Mode) -> Iterator[Session]:
+        """Edit once with everything, or one case after another on what the earlier ones left."""
+        if mode is Mode.SEQUENTIAL:
+            with self._sequence(edits):
+                yield Plain(self._model)
+            return
+        if mode is Mode.SINGLE and len(edits) > 1:
+            raise InvalidInputError(
+                f"weights hold the edits of one case at a time; got {len(edits)} cases"
+            )
+        with self.edited([request for requests in edits for request in requests]) as model:
+            yield Plain(model)
+
+    @contextmanager
+    def _sequence(self, edits: Edits) -> Iterator[None]:
+        """Apply change after change; of every parameter only the first original is kept.
+
+        A snapshot per edit would be a copy of the layer for each of a thousand edits.
+        """
+        originals: dict[str, tuple[Any, Any]] = {}
+        try:
+            for requests in edits:
+                applied = self._delta(requests).apply(self._model.model)
+                for name, original in applied.originals.items():
+                    originals.setdefault(name, (applied.parameters[name], original))
+            yield
+        finally:
+            for parameter, original in originals.values():
+                parameter.data.copy_(original)
+
+    def _delta(self, requests: Sequence[EditRequest]) -> Any:
+        device = getattr(self._model.model, "device", None)
+        with spent(self.cost, len(requests), device):
+            return self._editor.edit(self._model.model, self._model.tokenizer, requests)
