@@ -12,6 +12,7 @@ The tree::
     ├── ConflictError              the edit is no longer in the state the call needs
     ├── MemoryFailure              the edit memory cannot answer (disk, database, lock)
     │   └── EncoderMismatchError   the memory was written with another encoder
+    ├── DivergedError              an edit's optimisation got worse; nothing was changed
     ├── MissingResourceError       a model, data file or optional package is not there
     └── UpstreamError              the served model's endpoint failed
         ├── UpstreamUnreachable    no connection
@@ -92,6 +93,12 @@ class EncoderMismatchError(MemoryFailure):
     code = "encoder_mismatch"
 
 
+class DivergedError(MemeditError):
+    """An edit's optimisation got worse instead of better; there is no delta, nothing changed."""
+
+    code = "diverged"
+
+
 class MissingResourceError(MemeditError):
     """A model, data file or optional package is not there."""
 
@@ -123,6 +130,7 @@ __all__ = [
     "AccessError",
     "ConflictError",
     "DatasetError",
+    "DivergedError",
     "EncoderMismatchError",
     "InvalidInputError",
     "MemeditError",

@@ -24,10 +24,13 @@ def prefill(
     """
     ids = torch.tensor([sequence.prompt for sequence in group], device=loaded.device)  # [B, S]
     cache = DynamicCache() if loaded.can_be_padded else DynamicCache(config=loaded.model.config)
-    keep = {"logits_to_keep": 1} if loaded.keeps_last_logits and not all_logits else {}
-    result = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, **keep)
+    keep: dict[str, Any] = {}
+    if loaded.keeps_last_logits and not all_logits:
+        keep["logits_to_keep"] = 1
+    keep |= {loaded.cache_name: cache}
+    result = loaded.model(input_ids=ids, use_cache=True, **keep)
     logits: torch.Tensor = result.logits
-    return (logits if all_logits else logits[:, -1:]), result.past_key_values
+    return (logits if all_logits else logits[:, -1:]), result[loaded.cache_name]
 
 
 class Batch:
@@ -74,8 +77,9 @@ class Batch:
             if any(self._pads):
                 columns = torch.arange(self._width + 1, device=device)[None]  # [1, S + 1]
                 inputs["attention_mask"] = (columns >= pads).long()
-        result = self._loaded.model(**inputs, past_key_values=self._cache, use_cache=True)
-        self._cache = result.past_key_values
+        inputs[self._loaded.cache_name] = self._cache
+        result = self._loaded.model(**inputs, use_cache=True)
+        self._cache = result[self._loaded.cache_name]
         self._width += 1
         logits: torch.Tensor = result.logits[:, -1]
         return logits

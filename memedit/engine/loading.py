@@ -25,6 +25,7 @@ SAMPLING_DEFAULTS = (
     "max_new_tokens",
 )
 PADDABLE_LAYERS = frozenset({"full_attention", "sliding_attention"})
+CACHE_NAMES = ("cache", "past_key_values")
 FALLBACK_LENGTH = 2048
 
 
@@ -58,6 +59,15 @@ class LoadedModel:
     def keeps_last_logits(self) -> bool:
         """Whether ``forward`` can be told to compute only the last positions' logits."""
         return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+
+    @cached_property
+    def cache_name(self) -> str:
+        """What ``forward`` and its output call the key-value cache; "" where it keeps none.
+
+        transformers renamed it in 5.24.
+        """
+        known = inspect.signature(self.model.forward).parameters
+        return next((name for name in CACHE_NAMES if name in known), "")
 
     @cached_property
     def can_be_padded(self) -> bool:
@@ -139,7 +149,7 @@ def load_model(
         )
     if model.config.is_encoder_decoder:
         raise InvalidInputError(f"{path} is an encoder-decoder model; the engine serves decoders")
-    if "past_key_values" not in inspect.signature(model.forward).parameters:
+    if not set(CACHE_NAMES) & set(inspect.signature(model.forward).parameters):
         raise InvalidInputError(
             f"{path} is a {type(model).__name__}, which keeps no key-value cache; "
             "the engine serves models with attention"

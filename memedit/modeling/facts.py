@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from memedit.errors import InvalidInputError
+from memedit.modeling.forms import PromptForm
 from memedit.modeling.subject import Span, span_of
-from memedit.modeling.tokens import PromptForm, Tokens, encode_pair, encode_prompt
+from memedit.modeling.tokens import Tokens, encode_pair, encode_prompt
 from memedit.modeling.trace import Position, Skipped
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from memedit.errors import InvalidInputError
-from memedit.modeling.tokens import Encoded, PromptForm, encode_prompt
+from memedit.modeling.forms import PromptForm
+from memedit.modeling.tokens import Encoded, encode_prompt
 
 
 @dataclass(frozen=True, slots=True)

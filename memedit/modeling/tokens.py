@@ -1,15 +1,13 @@
 """Prompts and targets as tokens: where BOS, the leading space and the chat template are settled.
 
-A prompt is put in a *form*: continued as it stands (``None``), or rendered into a whole text with
-its special tokens written out (``ChatForm``, or any callable).  Editing, scoring and tracing cut
-their texts here, so that all of them mean the same tokens.
+Editing, scoring and tracing cut their texts here, so that all of them mean the same tokens.
 """
 
 from __future__ import annotations
 
 import inspect
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,29 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from memedit.errors import InvalidInputError
+from memedit.modeling.forms import ChatForm, PromptForm, form_for
 
-PromptForm = Callable[[str], str]
-"""Renders a prompt into the whole text that the model sees, special tokens written out."""
 PaddingSide = Literal["left", "right"]
 IGNORED = -100
 """The label of tokens that no loss is taken of, as in PyTorch and transformers."""
-_MARK = "memedit answers here"
 _OPENERS = "([{\u00ab\u201c\u2018\u00bf\u00a1"
-
-
-@dataclass(frozen=True, slots=True)
-class ChatForm:
-    """A prompt as a user turn, through the checkpoint's own chat template."""
-
-    tokenizer: Any
-    lead: str
-    """What the template writes between its header of an answer and the answer."""
-    end: str
-    """What it writes after an answer, e.g. ``<|im_end|>``."""
-
-    def __call__(self, prompt: str) -> str:
-        """Return the rendered text, up to where the answer begins."""
-        return _rendered(self.tokenizer, [{"role": "user", "content": prompt}], ask=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +55,10 @@ class Batch:
     prompt_last: Tensor
     """[B]: index of the last prompt token."""
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with all its tensors on a device."""
+        return Batch(*(getattr(self, name).to(device) for name in self.__slots__))
+
     def inputs(self, model: nn.Module) -> dict[str, Any]:
         """Return the keyword arguments of the model's forward, on its device."""
         device = next(model.parameters()).device
@@ -89,31 +74,9 @@ class Batch:
         return given
 
 
-def chat_form(tokenizer: Any) -> ChatForm:
-    """Read off a tokenizer's chat template how an answer is led in and ended.
-
-    Raises:
-        InvalidInputError: it has no chat template, or the template refuses a plain exchange.
-
-    """
-    if not getattr(tokenizer, "chat_template", None):
-        raise InvalidInputError(
-            "the tokenizer has no chat template; ask in completion form, or add "
-            "chat_template.jinja to the checkpoint"
-        )
-    user = {"role": "user", "content": "Hello"}
-    asked = _rendered(tokenizer, [user], ask=True)
-    whole = _rendered(tokenizer, [user, {"role": "assistant", "content": _MARK}], ask=False)
-    before, found, end = whole.partition(_MARK)
-    if not found or not before.startswith(asked.rstrip()):
-        # Templates that put something else into a prompt than into a history (thinking blocks):
-        # the prompt is what counts, and the answer begins right after it.
-        return ChatForm(tokenizer, "", end.rstrip("\n") if found else "")
-    return ChatForm(tokenizer, before[len(asked) :], end.rstrip("\n"))
-
-
 def encode_prompt(tokenizer: Any, prompt: str, form: PromptForm | None = None) -> Encoded:
     """Cut a prompt into tokens: with BOS where the tokenizer adds one, never with a closing EOS."""
+    form = form_for(form, prompt)
     text = prompt if form is None else form(prompt)
     plain = form is not None  # a rendered text has its special tokens written out
     fast = bool(getattr(tokenizer, "is_fast", False))
@@ -141,6 +104,7 @@ def encode_pair(tokenizer: Any, prompt: str, target: str, form: PromptForm | Non
     """
     if not target.strip():
         raise InvalidInputError(f"the target of {prompt!r} is empty; expected the new answer")
+    form = form_for(form, prompt)
     asked = encode_prompt(tokenizer, prompt, form)
     joined = joint(tokenizer, asked, form, target) + target
     whole: Any = tokenizer(asked.text + joined, add_special_tokens=form is None)
@@ -191,16 +155,6 @@ def pad(rows: Sequence[Tokens], tokenizer: Any, side: PaddingSide = "right") -> 
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     lengths = torch.tensor([len(row.prompt) for row in rows])
     return Batch(ids, mask, positions, labels, starts, starts + lengths - 1)
-
-
-def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, ask: bool) -> str:
-    try:
-        text: str = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=ask
-        )
-    except Exception as error:  # a template is a program: it raises what it likes
-        raise InvalidInputError(f"the chat template refuses a plain exchange: {error}") from error
-    return text
 
 
 def _added_at_the_end(tokenizer: Any, text: str, ids: tuple[int, ...]) -> int:

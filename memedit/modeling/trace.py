@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -65,6 +65,18 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class PromptProfile:
+    """One prompt's own trace, at the subject's last token."""
+
+    prompt: int
+    """Its number among those given, from 0."""
+    clean: float
+    corrupted: float
+    restored: Mapping[Kind, tuple[float, ...]]
+    """Kind -> by layer the answer's probability with the state put back."""
+
+
 @dataclass(frozen=True)
 class Trace:
     """Causal tracing of a set of prompts.
@@ -90,6 +102,8 @@ class Trace:
     fingerprint: str
     """``model_fingerprint`` of the model."""
     prompts_fingerprint: str
+    profiles: tuple[PromptProfile, ...] = ()
+    """One per known prompt."""
 
     def cell(self, kind: Kind | str, layer: int, position: Position | str) -> Cell:
         """Return one cell.
@@ -126,8 +140,9 @@ def trace_table(trace: Trace) -> list[dict[str, Any]]:
 
 
 def trace_record(trace: Trace) -> dict[str, Any]:
-    """Return a trace as plain values, for JSON."""
+    """Return a trace as plain values, for JSON, without the single prompts' profiles."""
     whole = asdict(trace)
+    del whole["profiles"]
     whole["cells"] = trace_table(trace)
     return whole
 

@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,14 @@ from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import Architecture, architecture
 from memedit.modeling.facts import TracedFact, TracePrompt, cut_facts
 from memedit.modeling.fingerprint import model_fingerprint, texts_fingerprint
+from memedit.modeling.forms import PromptForm
 from memedit.modeling.hooks import Caught, Places, add, catch, replace
-from memedit.modeling.tokens import Batch, PaddingSide, PromptForm, Tokens, pad
+from memedit.modeling.tokens import Batch, PaddingSide, Tokens, pad
 from memedit.modeling.trace import (
     Cell,
     Kind,
     Position,
+    PromptProfile,
     Skipped,
     Trace,
     default_window,
@@ -55,7 +58,7 @@ class TraceConfig:
     positions: tuple[Position, ...] = tuple(Position)
     rows: int = 256
     """Rows of one forward."""
-    group: int = 16
+    group: int = 8
     """Prompts whose clean states are held at once."""
     padding: PaddingSide = "left"
     """On the left, only the last position's logits need computing."""
@@ -71,6 +74,10 @@ class _Run:
     kind: Kind | None = None
     layer: int = 0
     position: Position = Position.SUBJECT_LAST
+
+
+_Where = tuple[Kind, int, Position]
+_Restored = dict[_Where, float]
 
 
 def trace(
@@ -98,13 +105,14 @@ def trace(
     """
     chosen = config or TraceConfig()
     parts = architecture(model)
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             return _Tracer(model, tokenizer, parts, chosen, form).run(prompts, progress)
     finally:
-        model.train(was_training)
+        for module, training in modes:
+            module.training = training
 
 
 class _Tracer:
@@ -133,10 +141,10 @@ class _Tracer:
         tell = progress or (lambda done, total: None)
         facts, skipped = cut_facts(self.tokenizer, prompts, self.config.positions, self.form)
         clean_p = [p for part in self._chunks(facts) for p in self._clean(part)[0].tolist()]
-        known: list[tuple[TracedFact, float]] = []
+        known: list[tuple[int, TracedFact, float]] = []
         for (number, fact), p in zip(facts, clean_p, strict=True):
             if p >= self.config.threshold:
-                known.append((fact, p))
+                known.append((number, fact, p))
             else:
                 reason = f"not known: its answer has probability {p:.3f}"
                 skipped.append(Skipped(number, reason))
@@ -146,23 +154,13 @@ class _Tracer:
                 f"none of {len(prompts)} prompts can be traced (the first: {first}); give prompts "
                 f"whose answer the model knows, or a threshold under {self.config.threshold}"
             )
-        sigma = self.config.noise * self._spread([fact for fact, _ in known])
+        sigma = self.config.noise * self._spread([fact for _, fact, _ in known])
         generator = torch.Generator().manual_seed(self.config.seed)
-        corrupted: list[float] = []
-        restored: dict[tuple[Kind, int, Position], list[tuple[float, float]]] = {}
+        traced: list[tuple[float, _Restored]] = []
         for start in range(0, len(known), self.config.group):
-            group = [fact for fact, _ in known[start : start + self.config.group]]
-            low = self._trace_group(group, sigma, generator, restored)
-            corrupted += low
-            tell(start + len(group), len(known))
-        cells = tuple(
-            Cell(
-                *where,
-                estimate([p for p, _ in pairs]),
-                estimate([p - low for p, low in pairs]),
-            )
-            for where, pairs in sorted(restored.items(), key=self._order)
-        )
+            group = [fact for _, fact, _ in known[start : start + self.config.group]]
+            traced += self._trace_group(group, sigma, generator)
+            tell(len(traced), len(known))
         return Trace(
             n_layers=self.n_layers,
             window=self.window,
@@ -172,18 +170,36 @@ class _Tracer:
             asked=len(prompts),
             known=len(known),
             skipped=tuple(sorted(skipped, key=lambda one: one.prompt)),
-            clean=estimate([p for _, p in known]),
-            corrupted=estimate(corrupted),
-            cells=cells,
+            clean=estimate([p for _, _, p in known]),
+            corrupted=estimate([low for low, _ in traced]),
+            cells=self._cells(traced),
             fingerprint=model_fingerprint(self.model),
             prompts_fingerprint=texts_fingerprint(
                 *(text for one in prompts for text in (one.prompt, one.subject, one.answer))
             ),
+            profiles=tuple(
+                PromptProfile(number, p, low, self._profile(restored))
+                for (number, _, p), (low, restored) in zip(known, traced, strict=True)
+            ),
         )
 
-    def _order(self, item: tuple[tuple[Kind, int, Position], Any]) -> tuple[int, int, int]:
-        kind, layer, position = item[0]
-        return list(Kind).index(kind), layer, list(Position).index(position)
+    def _cells(self, traced: Sequence[tuple[float, _Restored]]) -> tuple[Cell, ...]:
+        cells = []
+        for kind, layer, at in product(self.config.kinds, range(self.n_layers), Position):
+            pairs = [(r[kind, layer, at], low) for low, r in traced if (kind, layer, at) in r]
+            if pairs:
+                restored, effect = [p for p, _ in pairs], [p - low for p, low in pairs]
+                cells.append(Cell(kind, layer, at, estimate(restored), estimate(effect)))
+        return tuple(cells)
+
+    def _profile(self, restored: _Restored) -> dict[Kind, tuple[float, ...]]:
+        at = Position.SUBJECT_LAST
+        if at not in self.config.positions:
+            return {}
+        return {
+            kind: tuple(restored[kind, layer, at] for layer in range(self.n_layers))
+            for kind in self.config.kinds
+        }
 
     def _chunks(self, facts: Sequence[tuple[int, TracedFact]]) -> Iterator[list[TracedFact]]:
         for start in range(0, len(facts), self.config.rows):
@@ -238,9 +254,8 @@ class _Tracer:
         facts: Sequence[TracedFact],
         sigma: float,
         generator: torch.Generator,
-        restored: dict[tuple[Kind, int, Position], list[tuple[float, float]]],
-    ) -> list[float]:
-        """Trace facts together; add (restored, corrupted) probabilities, return the latter."""
+    ) -> list[tuple[float, _Restored]]:
+        """Trace facts together: per fact the corrupted probability, and the restored ones."""
         samples = self.config.samples
         width = int(self.parts.embedding(self._probe(facts[0])).shape[-1])
         # Drawn per fact and in order, so that the noise does not depend on how facts are grouped.
@@ -259,21 +274,21 @@ class _Tracer:
             for at in fact.places
             for s in range(samples)
         ]
-        found: dict[tuple[int, Kind | None, int, Position], list[float]] = {}
+        low: list[list[float]] = [[] for _ in facts]
+        restored: list[dict[_Where, list[float]]] = [{} for _ in facts]
         for start in range(0, len(runs), self.config.rows):
             part = runs[start : start + self.config.rows]
-            for run, p in zip(
-                part, self._corrupted(facts, part, noise, clean, numbers), strict=True
-            ):
-                where = (run.fact, run.kind, run.layer, run.position)
-                found.setdefault(where, []).append(p)
-        nothing = (None, 0, Position.SUBJECT_LAST)
-        low = [float(np.mean(found[n, *nothing])) for n in range(len(facts))]
-        for (n, kind, layer, at), values in found.items():
-            if kind is not None:
-                pair = (float(np.mean(values)), low[n])
-                restored.setdefault((kind, layer, at), []).append(pair)
-        return low
+            found = self._corrupted(facts, part, noise, clean, numbers)
+            for run, p in zip(part, found, strict=True):
+                if run.kind is None:
+                    low[run.fact].append(p)
+                else:
+                    where = (run.kind, run.layer, run.position)
+                    restored[run.fact].setdefault(where, []).append(p)
+        return [
+            (float(np.mean(mine)), {where: float(np.mean(ps)) for where, ps in back.items()})
+            for mine, back in zip(low, restored, strict=True)
+        ]
 
     def _probe(self, fact: TracedFact) -> Tensor:
         device = next(self.parts.embedding.parameters()).device

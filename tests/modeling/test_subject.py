@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from memedit.errors import InvalidInputError
+from memedit.modeling.forms import chat_form
 from memedit.modeling.subject import span_of, subject_span
-from memedit.modeling.tokens import Encoded, Tokens, chat_form, pad
+from memedit.modeling.tokens import Encoded, Tokens, pad
 from tests.modeling.families import tiny_tokenizer
 from tests.modeling.test_tokens import TEMPLATE
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from memedit.errors import InvalidInputError
-from memedit.modeling.tokens import IGNORED, Tokens, chat_form, encode_pair, encode_prompt, pad
+from memedit.modeling.forms import AutoForm, chat_form
+from memedit.modeling.tokens import IGNORED, Tokens, encode_pair, encode_prompt, pad
 from tests.modeling.families import tiny_model, tiny_tokenizer
 
 TEMPLATE = (
@@ -71,6 +72,16 @@ def test_the_chat_form_is_read_off_the_template() -> None:
     assert text(tokenizer, tokens.prompt) == "<s><|turn|>user: Where is Rome?</s><|turn|>assistant:"
     assert tokens.prompt.count(tokenizer.bos_token_id) == 1
     assert text(tokenizer, tokens.target) == " Paris"
+
+
+def test_the_auto_form_asks_questions_as_turns_and_continues_the_rest() -> None:
+    tokenizer = tiny_tokenizer()
+    plain = AutoForm.of(tokenizer)
+    assert encode_prompt(tokenizer, "Who?", plain) == encode_prompt(tokenizer, "Who?")
+    tokenizer.chat_template = TEMPLATE
+    auto, chat = AutoForm.of(tokenizer), chat_form(tokenizer)
+    assert encode_pair(tokenizer, "Who?", "Ly", auto) == encode_pair(tokenizer, "Who?", "Ly", chat)
+    assert encode_pair(tokenizer, "It is", "Ly", auto) == encode_pair(tokenizer, "It is", "Ly")
 
 
 def test_an_empty_target_is_refused() -> None:

@@ -1,0 +1,147 @@
+"""The command that finds which layers of a model to edit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memedit.cli import options as opt
+from memedit.cli.output import print_json, print_table, progress
+from memedit.errors import SettingsError
+
+if TYPE_CHECKING:
+    from memedit.modeling.trace import Trace
+
+
+def locate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint folder.")],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Known facts: KnowEdit's JSON, or known_1000.json."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Try at most so many facts.")] = 100,
+    window: Annotated[
+        int | None,
+        typer.Option(min=1, help="Layers put back together; else 1 up to 12 layers, then 5-10."),
+    ] = None,
+    noise: Annotated[
+        float, typer.Option(min=0.01, help="Noise, in deviations of the subjects' embeddings.")
+    ] = 3.0,
+    samples: Annotated[int, typer.Option(min=1, help="Draws of noise per fact.")] = 3,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="A fact is known from this probability on.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw it: .svg, .png or .pdf.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where sites are kept; else the user's cache folder."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json: opt.Json = False,
+) -> None:
+    """Find by causal tracing which layers recall facts, and keep them as the layers to edit.
+
+    Noise on a subject's embeddings makes the model forget; putting one clean state back shows
+    which layer, at which token, brings the answer back. The best layer is kept under the model's
+    fingerprint, and baked methods whose settings name no layer edit there.
+
+    Example: memedit locate examples/atlas/model --prompts zsre_train.json --plot trace.svg
+    """
+    if prompts is None:
+        raise SettingsError(
+            "--prompts is missing: give facts that the model knows, as a JSON list of records with "
+            "prompt, subject and ground_truth (a file of KnowEdit or AtlasEdit, such as "
+            "examples/atlas/data/atlasedit/zsre_train.json) or attribute (known_1000.json)"
+        )
+    from memedit.engine.loading import load_model, need_models_extra
+
+    need_models_extra()
+    from memedit.evaluation.plots_trace import check_format, save_trace_plot
+    from memedit.evaluation.trace_prompts import read_trace_prompts
+    from memedit.modeling.forms import AutoForm
+    from memedit.modeling.locate import propose, save_site
+    from memedit.modeling.trace import trace_record
+    from memedit.modeling.tracing import TraceConfig, trace
+
+    if plot is not None:
+        check_format(plot)
+    facts, faults = read_trace_prompts(prompts, limit)
+    loaded = load_model(model, dtype=dtype, device=device)
+    config = TraceConfig(
+        noise=noise, samples=samples, window=window, threshold=threshold, seed=seed
+    )
+    with progress("tracing") as tell:
+        found = trace(
+            loaded.model,
+            loaded.tokenizer,
+            facts,
+            config,
+            form=AutoForm.of(loaded.tokenizer),
+            progress=tell,
+        )
+    if plot is not None:
+        save_trace_plot(found, plot)
+    site = propose(found)
+    kept = save_site(site, cache)
+    if json:
+        from dataclasses import asdict
+
+        unread = [{"record": fault.where, "reason": fault.reason} for fault in faults]
+        print_json(
+            {
+                "model": str(model),
+                "site": asdict(site),
+                "stored": str(kept),
+                "unread": unread,
+                "trace": trace_record(found),
+            }
+        )
+        return
+    _print_trace(found)
+    if faults:
+        typer.echo(
+            f"{len(faults)} records not read; the first: {faults[0].where}: {faults[0].reason}"
+        )
+    several = ", ".join(map(str, site.layers))
+    typer.echo(f"layer {site.layer} for methods that edit one; {several} for those that edit more")
+    typer.echo(f"kept in {kept}")
+    if plot is not None:
+        typer.echo(f"drawn in {plot}")
+
+
+def _print_trace(found: Trace) -> None:
+    """Print the indirect effects, a row per layer, and what was not traced."""
+    from memedit.modeling.trace import Position
+
+    kinds = list(dict.fromkeys(cell.kind for cell in found.cells))
+    columns = [
+        (kind, at)
+        for kind in kinds
+        for at in Position
+        if any(cell.kind == kind and cell.position == at for cell in found.cells)
+    ]
+    effects: dict[tuple[Any, ...], str] = {
+        (cell.kind, cell.position, cell.layer): f"{cell.effect.mean:+.3f}" for cell in found.cells
+    }
+    print_table(
+        ("layer", *(f"{kind}\n{at.replace('_', ' ')}" for kind, at in columns)),
+        (
+            [str(layer), *(effects.get((kind, at, layer), "-") for kind, at in columns)]
+            for layer in range(found.n_layers)
+        ),
+        title="indirect effect: the answer's probability with one state put back, minus without",
+    )
+    typer.echo(
+        f"{found.known} of {found.asked} facts traced: probability {found.clean.mean:.3f} as it "
+        f"is, {found.corrupted.mean:.3f} with noise on the subject"
+    )
+    reasons = Counter(one.reason.split(":")[0] for one in found.skipped)
+    for reason, count in reasons.most_common(5):
+        typer.echo(f"{count} not traced: {reason}")

@@ -1,0 +1,201 @@
+"""What a baked method promises: requests in, a ``WeightDelta`` out, the model as it was."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from torch import nn
+
+from memedit.errors import InvalidInputError
+from memedit.modeling.architecture import architecture
+from memedit.modeling.delta import WeightDelta
+from memedit.modeling.forms import ChatForm, PromptForm, form_for
+from memedit.modeling.locate import Site, default_site
+from memedit.modeling.tokens import Tokens, encode_pair
+from memedit.types import EditRequest
+
+Progress = Callable[[int, int], None]
+"""Called with (done, in all)."""
+TargetForm = Callable[[str], str]
+"""Writes a target as an answer is written: ``lambda t: t + "."``; special tokens as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditorConfig:
+    """What every method's settings hold."""
+
+    layer: int | None = None
+    """The layer to edit; ``None``: where ``memedit locate`` found it, else a rule (see
+    ``memedit.modeling.locate``)."""
+
+
+C = TypeVar("C", bound=EditorConfig)
+
+
+class Editor(ABC, Generic[C]):
+    """A method that changes weights.  Computing a delta leaves the model as it was found."""
+
+    config_type: ClassVar[type[EditorConfig]]
+    """The dataclass of its settings."""
+
+    def __init__(
+        self,
+        config: C | None = None,
+        *,
+        prompt_form: PromptForm | None = None,
+        target_form: TargetForm | None = None,
+        ends: bool = False,
+        sites: Path | None = None,
+    ) -> None:
+        """Make an editor; it holds settings and nothing of any model.
+
+        Args:
+            config: its settings; left out, the defaults.
+            prompt_form: how a prompt is put to the model that is edited, e.g. ``chat_form(...)``;
+                left out, prompts are continued as they stand.
+            target_form: how a target ends, e.g. ``lambda target: target + "."``; left out, the
+                target is taught exactly as the request has it.
+            ends: also teach the token that ends an answer: the tokenizer's EOS, or what the chat
+                template closes an answer with.
+            sites: folder of located sites; left out, the user's own.
+
+        """
+        given: Any = config if config is not None else self.config_type()
+        if not isinstance(given, self.config_type):
+            raise InvalidInputError(
+                f"{type(self).__name__} takes a {self.config_type.__name__}, "
+                f"got {type(given).__name__}"
+            )
+        self.config: C = given
+        self.prompt_form = prompt_form
+        self.target_form = target_form
+        self.ends = ends
+        self.sites = sites
+        self.site: Site | None = None
+        """Where it edits, once ``resolved``; ``None`` where the settings name the layer."""
+
+    def resolved(self, model: nn.Module) -> Self:
+        """Return this editor with the layer settled for ``model``.
+
+        Edit after edit, call it once, before the first: located sites are found by the
+        fingerprint of the unedited model.
+
+        Raises:
+            InvalidInputError: the settings name a layer that the model does not have.
+
+        """
+        settled = copy.copy(self)
+        if self.config.layer is None:
+            settled.site = default_site(model, cache=self.sites)
+            settled.config = replace(self.config, layer=settled.site.layer)
+        architecture(model).layer(settled.layer)
+        return settled
+
+    @property
+    def layer(self) -> int:
+        """The layer it edits, once that is settled."""
+        if self.config.layer is None:
+            raise InvalidInputError("the layer is not settled; call resolved(model)")
+        return self.config.layer
+
+    def edit(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        requests: Sequence[EditRequest],
+        progress: Progress | None = None,
+    ) -> WeightDelta:
+        """Compute what to add to the weights so that all ``requests`` hold together.
+
+        Weights, gradients, ``requires_grad``, training mode and hooks of the model are afterwards
+        what they were, whatever happens.
+
+        Args:
+            model: a transformers causal language model, in any dtype.
+            tokenizer: its tokenizer.
+            requests: the edits; their rephrases are not learned from.
+            progress: called with (steps done, at most).
+
+        Raises:
+            InvalidInputError: no requests, or one that cannot be used.
+            DivergedError: the optimisation got worse; there is no delta.
+
+        """
+        if not requests:
+            raise InvalidInputError("expected at least one edit request, got none")
+        editor = self if self.config.layer is not None else self.resolved(model)
+        architecture(model).layer(editor.layer)
+        with left_as_found(model):
+            return editor.compute(
+                model, tokenizer, requests, progress or (lambda done, total: None)
+            )
+
+    @abstractmethod
+    def compute(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        requests: Sequence[EditRequest],
+        progress: Progress,
+    ) -> WeightDelta:
+        """Do the method's work; the model is frozen and in eval mode, the layer is settled."""
+
+    def tokens(self, tokenizer: Any, request: EditRequest) -> Tokens:
+        """Cut a request into its prompt's and its target's tokens, in the forms asked for."""
+        target = request.target_new
+        if self.target_form is not None:
+            target = self.target_form(target)
+        if self.ends:
+            form = form_for(self.prompt_form, request.prompt)
+            target += form.end if isinstance(form, ChatForm) else tokenizer.eos_token or ""
+        return encode_pair(tokenizer, request.prompt, target, self.prompt_form)
+
+    def notes(self) -> dict[str, Any]:
+        """Return the settings and where the layer came from, for the delta's notes."""
+        settings: Any = self.config
+        known = {f.name: getattr(settings, f.name) for f in fields(settings)}
+        return {**known, "layer_from": "settings" if self.site is None else self.site.source}
+
+
+@contextmanager
+def left_as_found(model: nn.Module) -> Iterator[None]:
+    """Freeze a model in eval mode; put flags, gradients and training modes back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    try:
+        model.eval()
+        for parameter, _, _ in parameters:
+            parameter.requires_grad_(False)
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter, wanted, gradient in parameters:
+            parameter.requires_grad_(wanted)
+            parameter.grad = gradient
+        for module, training in modes:
+            module.training = training
+
+
+def config_of(editor: type[Editor[Any]], settings: dict[str, Any]) -> EditorConfig:
+    """Make a method's settings of names and values.
+
+    Raises:
+        InvalidInputError: a name that it does not have; the message lists those it has.
+
+    """
+    kind = editor.config_type
+    assert is_dataclass(kind)
+    known = [f.name for f in fields(kind)]
+    if strange := sorted(settings.keys() - set(known)):
+        raise InvalidInputError(
+            f"{kind.__name__} has no setting {', '.join(map(repr, strange))}; it has "
+            f"{', '.join(known)}"
+        )
+    return kind(**settings)

@@ -1,0 +1,32 @@
+"""The baked methods, by name."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from memedit.editing.base import Editor, config_of
+from memedit.registry import Registry
+
+EDITORS: Final[Registry[Editor[Any]]] = Registry(
+    kind="baked method",
+    package="memedit.editing",
+    base=Editor,
+    group="memedit.editing",
+)
+
+
+def open_editor(name: str, settings: dict[str, Any] | None = None, **forms: Any) -> Editor[Any]:
+    """Make the method called ``name``.
+
+    Args:
+        name: the registry's, e.g. ``ft-m``.
+        settings: fields of its config; what is left out has its default.
+        forms: ``prompt_form``, ``target_form``, ``ends``, ``sites``, as ``Editor`` takes them.
+
+    Raises:
+        UnknownNameError: no method of that name.
+        InvalidInputError: a setting that it does not have.
+
+    """
+    kind = EDITORS.get(name)
+    return kind(config_of(kind, settings or {}), **forms)
