@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ def sentiment(
     )
 
 
-def divergence(before: NDArray[np.floating], after: NDArray[np.floating]) -> float:
+def divergence(before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]]) -> float:
     """Return KL(before || after) of next-token distributions, in nats, mean over tokens; >= 0.
 
     Asked on prompts and replies about other topics, it is what the edit moved besides (lower is

@@ -68,7 +68,7 @@ def _case(draft: Draft, row: dict[str, str], task: str) -> EditCase:
     draft.ask(Metric.EDIT_SUCCESS, "", ".question", request.prompt, targets)
     lettered = row.get("multiple_choice_with_letters")
     choice = f"{request.prompt} {lettered}" if lettered else None
-    for name, metric, kind, prompt, answers in (
+    probes: list[tuple[str, Metric, str, str | None, tuple[str, ...]]] = [
         ("paraphrased_question", Metric.GENERALITY, "paraphrase", None, targets),
         ("yes_question", Metric.GENERALITY, "yes", None, ("Yes",)),
         ("no_question", Metric.GENERALITY, "no", None, ("No",)),
@@ -97,7 +97,8 @@ def _case(draft: Draft, row: dict[str, str], task: str) -> EditCase:
             )
             for hops in _HOPS
         ),
-    ):
+    ]
+    for name, metric, kind, prompt, answers in probes:
         if name in row:
             draft.ask(metric, kind, f".{name}", prompt or row[name], answers)
     return draft.case(task, (request,), relation=row["relation"])

@@ -27,6 +27,7 @@ from memedit.evaluation.formats.base import (
 )
 from memedit.evaluation.matching import normalised
 from memedit.registry import register
+from memedit.types import EditRequest
 
 UNEDITED_HOP = "Unedited_Hop"
 
@@ -70,7 +71,9 @@ def _case(
     rewrites = as_list(fields.get("requested_rewrite"))
     if not rewrites:
         raise Unusable("it has no requested rewrites")
-    requests, relations, touched = [], [], set()
+    requests: list[EditRequest] = []
+    relations: list[str] = []
+    touched: set[str] = set()
     for number, rewrite in enumerate(map(as_object, rewrites)):
         place = f".requested_rewrite[{number}]"
         target = alternatives(named_text(rewrite.get("target_new")))
