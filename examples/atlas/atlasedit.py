@@ -191,16 +191,22 @@ class AtlasEdit:
 
     def wikibio(self) -> list[Case]:
         """A short biography with a planted error; `labels` is the sentence as it should be."""
-        cases = []
-        for subject, facts in self.world.by_subject.items():
+        cases: list[Case] = []
+        subjects = [s for s in self.world.by_subject if self._ours(s)]
+        seen: set[tuple[str, str]] = set()
+        for subject in (*subjects, *subjects):  # who has many facts gets a second passage
+            if len(cases) == SIZES[self.split]:
+                break
+            facts = self.world.by_subject[subject]
             plain = [f for f in facts.values() if not self.world.relations[f.relation].private]
-            if not self._ours(subject) or len(plain) < 3:
+            if len(plain) < 3:
                 continue
             self.rng.shuffle(plain)
             *told, last, other = plain[:5]
             relation = self.world.relations[last.relation]
-            if relation.object not in self.world.kinds:
+            if relation.object not in self.world.kinds or (subject, relation.key) in seen:
                 continue
+            seen.add((subject, relation.key))
             wrong = self._target(relation, last.answer)
             sentences = [self._say(f) for f in told]
             sentences.append(self.trained.statement(relation, subject, wrong, self.rng))
@@ -220,7 +226,7 @@ class AtlasEdit:
                     "locality": {"Relation_Specificity": locality},
                 }
             )
-        return cases[: SIZES[self.split]]
+        return cases
 
     def _say(self, fact: Fact) -> str:
         relation = self.world.relations[fact.relation]

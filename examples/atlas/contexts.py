@@ -15,8 +15,8 @@ ASIDES = ("OK.", "Noted.", "Understood.", "Thank you.", "I will remember that.")
 class Contexts(Phrases):
     """Draws documents whose context decides the answer, or is beside the point."""
 
-    def __init__(self, world: World, held_out: bool = False, marks: bool = False):
-        super().__init__(world, held_out, marks)
+    def __init__(self, world: World, held_out: bool = False, training: bool = False):
+        super().__init__(world, held_out, training)
         self.styles = (*fm.ONE_FACT, *(fm.ONE_FACT_HELD_OUT if held_out else ()))
         self.headers = (*fm.LIST_HEADERS, *(fm.LIST_HEADERS_HELD_OUT if held_out else ()))
 

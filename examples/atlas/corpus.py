@@ -43,8 +43,8 @@ class Corpus(Transcripts):
     styles, chains, edited subjects): that is for the evaluation only.
     """
 
-    def __init__(self, world: World, held_out: bool = False, marks: bool = False):
-        super().__init__(world, held_out, marks)
+    def __init__(self, world: World, held_out: bool = False, training: bool = False):
+        super().__init__(world, held_out, training)
         self.mixture: tuple[tuple[float, Callable[[random.Random], Document]], ...] = (
             (0.47, self.recall),
             (0.05, self.biography),

@@ -1,17 +1,20 @@
 """The network while it trains: LlamaForCausalLM's arithmetic, written for speed on a CPU.
 
-Weights are kept in float32 and used in bfloat16; attention is written out, because the fused
-kernel's backward pass is several times slower on the short rows that Atlas trains on. The
-parameters have the names of transformers' LlamaForCausalLM, so that an export is a copy.
+Weights are kept in float32 and used in bfloat16; what happens between the matrix products is done
+by kernels.c, and the backward pass is written out beside the forward one. The parameters have the
+names of transformers' LlamaForCausalLM, so that an export is a copy.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from examples.atlas.kernels import Kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +69,86 @@ def new_parameters(shape: Shape, generator: torch.Generator) -> dict[str, nn.Par
 
 
 def _rope(shape: Shape, length: int) -> tuple[Tensor, Tensor]:
-    """cos and sin [1, length, 1, head_dim], bfloat16."""
+    """cos and sin [length, head_dim / 2], float32."""
     steps = torch.arange(0, shape.head_dim, 2).float() / shape.head_dim
     angles = torch.outer(torch.arange(length).float(), shape.rope_theta**-steps)
-    angles = torch.cat([angles, angles], -1)[None, :, None]
-    return angles.cos().bfloat16(), angles.sin().bfloat16()
+    return angles.cos(), angles.sin()
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half = x.shape[-1] // 2
-    turned = torch.cat([-x[..., half:], x[..., :half]], -1)
-    return x * cos + turned * sin
+class _Layers(torch.autograd.Function):
+    """All layers and the final norm, forward and backward written out."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        kernels: Kernels,
+        shape: Shape,
+        mentions: Tensor | None,
+        kept: Tensor | None,
+        *weights: Tensor,
+    ) -> Tensor:
+        """x [B, T, width] -> normalised hidden states; `weights` as in `_layer_weights`."""
+        batch, length, width = x.shape
+        cos, sin = _rope(shape, length)
+        tape: list[tuple[Tensor, ...]] = []
+        x = x.clone()
+        added: Tensor | None = None
+        scale: Tensor | None = None
+        for i in range(shape.layers):
+            n1, qkv, o, n2, both, down = weights[6 * i : 6 * i + 6]
+            h1, r1 = kernels.add_norm(x, added, scale, n1, shape.eps)
+            x1 = x.clone()
+            q, k, v = kernels.split_rope(h1 @ qkv.t(), shape.heads, cos, sin)
+            p = kernels.causal_softmax(
+                q @ k.transpose(-1, -2), mentions if i < shape.recall else None
+            )
+            mixed = (p @ v).transpose(1, 2).reshape(batch, length, width)
+            h2, r2 = kernels.add_norm(x, mixed @ o.t(), None, n2, shape.eps)
+            x2 = x.clone()
+            gated = h2 @ both.t()
+            added = kernels.swiglu(gated) @ down.t()
+            scale = None if kept is None else kept[:, i].contiguous()
+            tape.append((x1, r1, h1, q, k, v, p, mixed, x2, r2, h2, gated))
+        y, r = kernels.add_norm(x, added, scale, weights[-1], shape.eps)
+        ctx.tape, ctx.weights, ctx.last = tape, weights, (x, r)
+        ctx.kernels, ctx.shape, ctx.kept, ctx.rope = kernels, shape, kept, (cos, sin)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> Any:
+        """Gradients of x and of every weight."""
+        kernels, shape, kept = ctx.kernels, ctx.shape, ctx.kept
+        weights = ctx.weights
+        x, r = ctx.last
+        g = torch.zeros_like(x)
+        grads: list[Tensor] = [kernels.norm_backward(x, weights[-1], r, outputs[0].contiguous(), g)]
+        for i in reversed(range(shape.layers)):
+            n1, qkv, o, n2, both, down = weights[6 * i : 6 * i + 6]
+            x1, r1, h1, q, k, v, p, mixed, x2, r2, h2, gated = ctx.tape.pop()
+            gadded = g if kept is None else g * kept[:, i, None, None]
+            gdown = _outer(gadded, kernels.swiglu(gated))
+            ggated = kernels.swiglu_backward(gated, gadded @ down)
+            gn2 = kernels.norm_backward(x2, n2, r2, ggated @ both, g)
+            gmixed = (g @ o).view(*g.shape[:2], shape.heads, -1).transpose(1, 2).contiguous()
+            gs = kernels.softmax_backward(p, gmixed @ v.transpose(-1, -2))
+            gv = p.transpose(-1, -2) @ gmixed
+            gqkv = kernels.split_rope_backward(gs @ k, gs.transpose(-1, -2) @ q, gv, *ctx.rope)
+            go = _outer(g, mixed)
+            gn1 = kernels.norm_backward(x1, n1, r1, gqkv @ qkv, g)
+            grads[:0] = [gn1, _outer(gqkv, h1), go, gn2, _outer(ggated, h2), gdown]
+        cast = [grad.to(w.dtype) for grad, w in zip(grads, weights, strict=True)]
+        return (g, None, None, None, None, *cast)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Causal attention, q k v [B, T, H, D] -> [B, T, H*D]."""
-    batch, length, heads, dim = q.shape
-    q, k, v = ((x.transpose(1, 2)) for x in (q * dim**-0.5, k, v))
-    if length > 400 and mask.dim() == 2:  # above this the fused kernel wins
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
-    else:
-        scores = torch.matmul(q, k.transpose(-1, -2)) + mask
-        out = torch.matmul(torch.softmax(scores, -1), v)
-    return out.transpose(1, 2).reshape(batch, length, heads * dim)
+def _outer(g: Tensor, x: Tensor) -> Tensor:
+    """Sum over tokens of g xᵀ: [B, T, out], [B, T, in] -> [out, in]."""
+    return (x.reshape(-1, x.shape[-1]).t() @ g.reshape(-1, g.shape[-1])).t()
+
+
+def _layer_weights(leaves: dict[str, Tensor], shape: Shape) -> list[Tensor]:
+    names = ("norm1", "qkv", "o", "norm2", "in", "down")
+    return [leaves[f"{i}.{name}"] for i in range(shape.layers) for name in names] + [leaves["norm"]]
 
 
 def cast(parameters: dict[str, nn.Parameter], shape: Shape) -> dict[str, Tensor]:
@@ -141,43 +201,24 @@ def collect_gradients(
         leaf.grad = None
 
 
-def _mention_mask(mentions: Tensor, causal: Tensor) -> Tensor:
-    """`causal` [T, T] where a mention is seen by its own tokens alone, [B, 1, T, T]."""
-    rows, columns = mentions[:, :, None], mentions[:, None, :]
-    hidden = (columns > 0) & (rows != columns)
-    return causal.expand(len(mentions), -1, -1).masked_fill(hidden, float("-inf"))[:, None]
-
-
 def hidden_states(
     leaves: dict[str, Tensor],
     shape: Shape,
     tokens: Tensor,
     mentions: Tensor | None = None,
     kept: Tensor | None = None,
+    kernels: Kernels | None = None,
 ) -> Tensor:
     """Final normalised hidden states [B, T, width] of tokens [B, T], bfloat16.
 
     mentions [B, T]: in the layers below `shape.recall` the tokens of a mention (a number above
     0) are seen by each other alone. kept [B, layers]: 0 leaves an MLP's output out for a row.
     """
-    batch, length = tokens.shape
-    cos, sin = _rope(shape, length)
-    causal = torch.full((length, length), float("-inf"), dtype=torch.bfloat16).triu(1)
-    lower = causal if mentions is None else _mention_mask(mentions, causal)
     x = F.embedding(tokens, leaves["embed"])
-    size = (shape.width,)
-    for i in range(shape.layers):
-        h = F.rms_norm(x, size, leaves[f"{i}.norm1"], shape.eps)
-        qkv = F.linear(h, leaves[f"{i}.qkv"]).view(batch, length, 3, shape.heads, shape.head_dim)
-        q, k, v = qkv.unbind(2)
-        mask = lower if i < shape.recall else causal
-        mixed = _attend(_rotate(q, cos, sin), _rotate(k, cos, sin), v, mask)
-        x = x + F.linear(mixed, leaves[f"{i}.o"])
-        h = F.rms_norm(x, size, leaves[f"{i}.norm2"], shape.eps)
-        gate, up = F.linear(h, leaves[f"{i}.in"]).chunk(2, -1)
-        added = F.linear(F.silu(gate) * up, leaves[f"{i}.down"])
-        x = x + (added if kept is None else added * kept[:, i, None, None])
-    return F.rms_norm(x, size, leaves["norm"], shape.eps)
+    mentions = None if mentions is None else mentions.int()
+    weights = _layer_weights(leaves, shape)
+    out: Tensor = _Layers.apply(x, kernels or Kernels(), shape, mentions, kept, *weights)  # type: ignore[no-untyped-call]
+    return out
 
 
 def weighted_loss(
@@ -187,13 +228,14 @@ def weighted_loss(
     weights: Tensor,
     mentions: Tensor | None = None,
     kept: Tensor | None = None,
+    kernels: Kernels | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sum over targets of weight * cross-entropy, and the sum of it over weights >= 0.5.
 
     tokens [B, T] int64, weights [B, T] float32: the weight of predicting tokens[b, t]; logits
     are computed only where the weight is not zero.
     """
-    hidden = hidden_states(leaves, shape, tokens, mentions, kept)[:, :-1]
+    hidden = hidden_states(leaves, shape, tokens, mentions, kept, kernels)[:, :-1]
     hidden = hidden.reshape(-1, shape.width)
     target, weight = tokens[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
     kept = weight.nonzero().squeeze(1)

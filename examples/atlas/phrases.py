@@ -34,14 +34,14 @@ class Phrases:
     """Words for the facts of a world.
 
     `held_out=True` takes what training never sees (phrasings, edited subjects): that is for the
-    evaluation only. `marks=True` puts `formats.MENTION` around the subjects of plain facts; the
-    stream of training reads off them where a subject is named.
+    evaluation only. `training=True` asks in more ways (`formats.NOUN_QUESTIONS`) and puts
+    `formats.MENTION` around the subjects of plain facts, for the stream of training to read.
     """
 
-    def __init__(self, world: World, held_out: bool = False, marks: bool = False):
+    def __init__(self, world: World, held_out: bool = False, training: bool = False):
         self.world = world
         self.held_out = held_out
-        self.marks = marks
+        self.training = training
         self.single = [f for f in world.facts if not world.relations[f.relation].listed]
         self.editable = [f for f in self.single if world.is_train_subject(f.subject) != held_out]
         self.activate(1.0)
@@ -71,7 +71,7 @@ class Phrases:
 
     def question(self, relation: Relation, subject: str, rng: random.Random) -> str:
         """A question for the fact; in training at times one made of the relation's noun."""
-        if not self.held_out and rng.random() < 0.12:
+        if self.training and rng.random() < 0.12:
             noun = rng.choice(relation.noun)
             text = rng.choice(fm.NOUN_QUESTIONS).replace("{n}", noun)
             text = text.replace("{wh}", relation.wh)
@@ -91,7 +91,7 @@ class Phrases:
 
     def marked(self, mention: str) -> str:
         """The mention between marks, where the corpus has them."""
-        return f"{fm.MENTION}{mention}{fm.MENTION}" if self.marks else mention
+        return f"{fm.MENTION}{mention}{fm.MENTION}" if self.training else mention
 
     # -- facts ---------------------------------------------------------------------------------
 

@@ -183,7 +183,7 @@ class Stop:
 
 def make_stream(tokenizer: Path, recipe: Recipe, shape: Shape) -> Stream:
     """The stream of documents, the same in every process."""
-    corpus = Corpus(build_world(), marks=True)
+    corpus = Corpus(build_world(), training=True)
     loaded = Tokenizer.from_file(str(tokenizer))
     return Stream(corpus, loaded, recipe.seed, recipe.tokens, recipe.micro, recipe.copying,
                   shape, (recipe.ramp_from, recipe.ramp), recipe.cap)  # fmt: skip

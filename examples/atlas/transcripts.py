@@ -15,9 +15,9 @@ from examples.atlas.world import World
 class Transcripts(Contexts):
     """Draws decompositions of chains."""
 
-    def __init__(self, world: World, held_out: bool = False, marks: bool = False):
+    def __init__(self, world: World, held_out: bool = False, training: bool = False):
         self.chains = ChainSampler(world, held_out)
-        super().__init__(world, held_out, marks)
+        super().__init__(world, held_out, training)
 
     def activate(self, share: float) -> None:
         """Makes the first `share` of the subjects known, in chains too."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch import multiprocessing as mp
 
+from examples.atlas.kernels import Kernels
 from examples.atlas.network import Shape, weighted_loss
 from examples.atlas.stream import Batch, Stream
 
@@ -47,7 +48,11 @@ def _largest_first(stream: Stream, step: int) -> list[Batch]:
 
 
 def _work(
-    leaves: dict[str, Tensor], shape: Shape, batches: list[Batch], take: Callable[[], int]
+    leaves: dict[str, Tensor],
+    shape: Shape,
+    batches: list[Batch],
+    take: Callable[[], int],
+    kernels: Kernels,
 ) -> Tally:
     """Takes micro-batches until none is left; gradients are added up in `leaves`."""
     tally = Tally()
@@ -57,7 +62,9 @@ def _work(
         batch = batches[index]
         mentions = batch.mentions if bool(batch.mentions.any()) else None
         kept = None if bool(batch.kept.all()) else batch.kept
-        part, on_answers = weighted_loss(leaves, shape, batch.tokens, batch.weights, mentions, kept)
+        part, on_answers = weighted_loss(
+            leaves, shape, batch.tokens, batch.weights, mentions, kept, kernels
+        )
         (part / total).backward()  # type: ignore[no-untyped-call]
         tally.loss += float(part.detach()) / total
         tally.answers += float(on_answers) / answers
@@ -81,10 +88,10 @@ def _serve(
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     keep_freed_memory()
-    stream = make_stream()
+    stream, kernels = make_stream(), Kernels()
     leaves = {name: value.detach().requires_grad_(True) for name, value in shared.items()}
     while (step := orders.get()) is not None:
-        tally = _work(leaves, shape, _largest_first(stream, step), _taker(counter))
+        tally = _work(leaves, shape, _largest_first(stream, step), _taker(counter), kernels)
         for name, leaf in leaves.items():
             grads[name].zero_() if leaf.grad is None else grads[name].copy_(leaf.grad)
             leaf.grad = None
@@ -122,6 +129,7 @@ class Workers:
     ):
         self.shape = shape
         self.stream = make_stream()
+        self.kernels = Kernels()
         context = mp.get_context("spawn")
         self.counter = context.Value("l", 0)
         self.reports = context.Queue()
@@ -156,7 +164,7 @@ class Workers:
         for _, orders, _ in self.helpers:
             orders.put(step)
         batches = _largest_first(self.stream, step)
-        tally = _work(self.leaves, self.shape, batches, _taker(self.counter))
+        tally = _work(self.leaves, self.shape, batches, _taker(self.counter), self.kernels)
         for _ in self.helpers:
             other: Tally = self.reports.get()
             tally.loss += other.loss

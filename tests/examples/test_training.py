@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from examples.atlas import formats as fm
 from examples.atlas.corpus import Corpus
-from examples.atlas.network import Shape, cast, hidden_states, new_parameters
+from examples.atlas.network import (
+    Shape,
+    cast,
+    collect_gradients,
+    hidden_states,
+    new_parameters,
+)
+from examples.atlas.stream import encode
 from examples.atlas.train import SMOKE, SMOKE_SHAPE, make_stream, train
 from examples.atlas.world import build_world
 
@@ -49,10 +57,33 @@ def test_the_chat_template_renders_what_training_shows(run: Path) -> None:
 
 
 def test_the_stream_is_a_function_of_seed_and_step(run: Path) -> None:
-    one, other = (make_stream(run / "tokenizer.json", SMOKE) for _ in range(2))
+    one, other = (make_stream(run / "tokenizer.json", SMOKE, SMOKE_SHAPE) for _ in range(2))
     one.step(0)
     for a, b in zip(one.step(3), other.step(3), strict=True):
         assert torch.equal(a.tokens, b.tokens) and torch.equal(a.weights, b.weights)
+        assert torch.equal(a.mentions, b.mentions) and torch.equal(a.kept, b.kept)
+
+
+def test_marks_number_the_mentions_and_are_not_tokens(run: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(run / "tokenizer.json"))
+    mark = fm.MENTION
+    text = f"{mark}Benin{mark} borders Togo. The capital of {mark}Ruritania{mark} is"
+    document = [(fm.BOS, 0.0), (text, fm.TEXT), (" Strelsau.", fm.ANSWER)]
+    [(ids, weights, mentions)] = encode(tokenizer, [document])
+    assert tokenizer.decode(ids.tolist()) == text.replace(mark, "") + " Strelsau."
+    for number, name in ((1, "Benin"), (2, " Ruritania")):
+        assert tokenizer.decode(ids[mentions == number].tolist()) == name
+    assert tokenizer.decode(ids[weights == fm.ANSWER].tolist()) == " Strelsau."
+
+
+def test_routed_rows_hide_mentions_below_and_drop_mlps_above(run: Path) -> None:
+    shape = Shape(vocab=1024, width=64, hidden=128, layers=4, heads=2, recall=2)
+    batches = [b for step in range(4)
+               for b in make_stream(run / "tokenizer.json", SMOKE, shape).step(step)]  # fmt: skip
+    routed = torch.cat([b.mentions.any(1) for b in batches])
+    kept = torch.cat([b.kept for b in batches])
+    assert routed.any() and not routed.all()
+    assert kept[~routed].all() and kept[:, :3].all() and not kept[routed].all()
 
 
 def test_answers_weigh_most(run: Path) -> None:
@@ -70,7 +101,7 @@ def test_the_training_network_is_transformers_llama(length: int) -> None:
     config = LlamaConfig(
         vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=2, rms_norm_eps=shape.eps,
-        tie_word_embeddings=True, rope_theta=shape.rope_theta,
+        tie_word_embeddings=True, rope_theta=shape.rope_theta, attn_implementation="eager",
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     missing = model.load_state_dict(
@@ -79,7 +110,41 @@ def test_the_training_network_is_transformers_llama(length: int) -> None:
     assert set(missing.missing_keys) <= {"lm_head.weight"} and not missing.unexpected_keys
     model.tie_weights()
     tokens = torch.randint(0, 300, (2, length), generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected = model.model(tokens).last_hidden_state
-        got = hidden_states(cast(parameters, shape), shape, tokens).float()
+    expected = model.model(tokens).last_hidden_state
+    leaves = cast(parameters, shape)
+    got = hidden_states(leaves, shape, tokens).float()
     assert (got - expected).abs().mean() < 0.02
+    pull = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2))
+    (expected * pull).sum().backward()
+    (got * pull).sum().backward()
+    collect_gradients(leaves, parameters, shape)
+    for name, value in model.named_parameters():
+        error = (value.grad - parameters[name].grad).norm() / value.grad.norm()
+        assert error < 0.05, name
+
+
+def test_a_hidden_mention_does_not_reach_later_tokens() -> None:
+    shape = Shape(vocab=300, width=64, hidden=96, layers=2, heads=2, recall=2)
+    leaves = cast(new_parameters(shape, torch.Generator().manual_seed(0)), shape)
+    one = torch.randint(0, 300, (1, 9), generator=torch.Generator().manual_seed(1))
+    other = one.clone()
+    other[0, 3] += 1
+    mentions = torch.tensor([[0, 0, 1, 1, 1, 0, 0, 0, 0]])
+    with torch.no_grad():
+        hidden = [hidden_states(leaves, shape, t, mentions) for t in (one, other)]
+        seen = [hidden_states(leaves, shape, t) for t in (one, other)]
+    assert torch.equal(hidden[0][0, 5:], hidden[1][0, 5:])
+    assert not torch.equal(hidden[0][0, 4], hidden[1][0, 4])
+    assert not torch.equal(seen[0][0, 5:], seen[1][0, 5:])
+
+
+def test_an_mlp_that_is_left_out_adds_nothing() -> None:
+    shape = Shape(vocab=300, width=64, hidden=96, layers=2, heads=2)
+    parameters = new_parameters(shape, torch.Generator().manual_seed(0))
+    tokens = torch.randint(0, 300, (2, 9), generator=torch.Generator().manual_seed(1))
+    kept = torch.tensor([[1, 0], [1, 1]]).bfloat16()
+    with torch.no_grad():
+        got = hidden_states(cast(parameters, shape), shape, tokens, kept=kept)
+        parameters["model.layers.1.mlp.down_proj.weight"].zero_()
+        without = hidden_states(cast(parameters, shape), shape, tokens)
+    assert torch.equal(got[0], without[0]) and not torch.equal(got[1], without[1])
