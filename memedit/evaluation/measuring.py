@@ -9,6 +9,7 @@ from typing import Any
 
 from memedit.evaluation import convsent
 from memedit.evaluation.base_answers import BaseAnswers
+from memedit.evaluation.cases import Metric
 from memedit.evaluation.entropy import ngram_entropy
 from memedit.evaluation.matching import same
 from memedit.evaluation.protocols import Answer
@@ -26,6 +27,13 @@ from memedit.evaluation.scoring import score_forced, score_generated
 from memedit.evaluation.treatments import Session
 
 TOKENS_ADDED = "tokens_added"
+_ABOUT_THE_EDIT = {
+    Metric.EDIT_SUCCESS,
+    Metric.GENERALITY,
+    Metric.PORTABILITY,
+    Metric.MULTIHOP,
+}
+"""For what is to stay as it was there is no right edit; that one fires at all is what is told."""
 TOO_LONG = "longer than the model can read: it counts as a wrong answer"
 NOT_FINITE = "longer than the model can read: teacher forcing leaves it out"
 NO_SCORES = "an API that gives no probabilities cannot be teacher-forced"
@@ -98,7 +106,7 @@ class Measuring:
                 also["kept"] = float(same(now.text, old.text))
             if whose is not None:
                 also["fired"] = float(bool(whose))
-                if question.metric != GENERAL:
+                if question.metric in _ABOUT_THE_EDIT:
                     also["right_edit"] = float(owner in whose)
             if now.prompt_tokens >= 0 and old.prompt_tokens >= 0:
                 added.setdefault(owner, []).append(now.prompt_tokens - old.prompt_tokens)

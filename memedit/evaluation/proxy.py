@@ -141,7 +141,9 @@ class ProxyModel:
             body["messages"] = [{"role": "user", "content": prompt}]
         else:
             body["prompt"] = prompt
-        reply = self._checked("POST", CHAT if chat else COMPLETIONS, body, headers)
+        reply = self._checked("POST", CHAT if chat else COMPLETIONS, body, headers, most)
+        if reply is None:
+            return Said(Answer("", False, -1), ())
         try:
             value = json.loads(reply.body)
             choice = value["choices"][0]
@@ -159,6 +161,8 @@ class ProxyModel:
 
     def _first(self) -> str:
         reply = self._checked("GET", MODELS, None, {})
+        if reply is None:
+            raise UpstreamError(f"{self._url}{MODELS} gives no list of models")
         try:
             return str(json.loads(reply.body)["data"][0]["id"])
         except (ValueError, LookupError, TypeError) as error:
@@ -166,9 +170,14 @@ class ProxyModel:
                 f"{self._url}{MODELS} lists no model; is it a memedit proxy with a model behind it?"
             ) from error
 
-    def _checked(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Reply:
+    def _checked(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str], most: int = 0
+    ) -> Reply | None:
+        """Return what the server said; `None` where the prompt is longer than the model reads."""
         given = {"content-type": "application/json", **headers}
         reply = self._send(method, path, None if body is None else json.dumps(body).encode(), given)
+        if reply.status == 400 and most and b"context length" in reply.body:
+            return None
         if reply.status != 200:
             said = reply.body[:500].decode(errors="replace")
             raise UpstreamError(f"{self._url}{path} answered {reply.status}: {said}")

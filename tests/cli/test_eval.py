@@ -1,0 +1,145 @@
+"""``memedit eval``: a tiny checkpoint measured for real, and what cannot be measured said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Ran, Run
+
+RECORDS = [
+    {
+        "subject": land,
+        "prompt": f"The capital of {land} is",
+        "target_new": new,
+        "ground_truth": "Oldcastle",
+        "rephrase_prompt": f"Which city is the capital of {land}?",
+        "portability": {},
+        "locality": {
+            "Relation_Specificity": [{"prompt": f"The river of {land} is", "ground_truth": "Wide"}]
+        },
+    }
+    for land, new in (("Quendoria", "Lindhaven"), ("Marovia", "Port Amsel"), ("Orvel", "Brand"))
+]
+FEW = ("--max-tokens", 4, "--fluency", 1, "--analysis", 0, "--device", "cpu")
+
+
+def _error(ran: Ran) -> str:
+    """Return the error's message: the last line, after what the data set holds."""
+    return str(json.loads(ran.err.splitlines()[-1])["error"]["message"])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    file = tmp_path / "toy_test.json"
+    file.write_text(json.dumps(RECORDS))
+    return f"knowedit:{file}"
+
+
+def test_rows_of_several_methods(
+    run: Run, data: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    arguments = ("eval", "--dataset", data, "--model", tiny_checkpoint, "--cache", kept, *FEW)
+    methods = ("--method", "none,ice,statement+always,ft-m")
+    ran = run(*arguments, *methods, "--json")
+    assert ran.code == 0, ran.err
+    assert "3 records, 3 cases, 3 edits" in ran.err
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in ran.json:
+        assert list(row) == [
+            *("method", "task", "setting", "metric", "kind", "scoring"),
+            *("value", "low", "high", "n"),
+        ]
+        assert row["scoring"] in ("generated", "teacher_forced")
+        assert row["setting"] == "single"
+        assert row["low"] <= row["value"] <= row["high"]
+        if not row["kind"]:
+            found[row["method"], row["metric"], row["scoring"]] = row
+    assert {key[0] for key in found} == {"none", "ice", "statement+always", "ft-m"}
+    for method in ("none", "ice", "statement+always", "ft-m"):
+        for metric in ("edit_success", "generality", "locality"):
+            for scoring in ("generated", "teacher_forced"):
+                assert found[method, metric, scoring]["n"] == 3
+    assert found["none", "locality", "generated"]["value"] == 1
+    forced = {
+        method: found[method, "edit_success_log_probability", "teacher_forced"]["value"]
+        for method in ("none", "ft-m")
+    }
+    assert forced["ft-m"] > forced["none"]
+    assert found["ice", "edit_success_fired", "generated"]["value"] == 1
+    assert found["ice", "edit_success_right_edit", "generated"]["value"] == 1
+    assert found["statement+always", "locality_fired", "generated"]["value"] == 1
+    assert found["ice", "locality_fired", "generated"]["value"] < 1
+    assert found["ft-m", "seconds_per_edit", "generated"]["value"] > 0
+    assert found["statement+always", "tokens_added", "generated"]["value"] > 20
+    [answers] = kept.iterdir()
+    before = answers.read_bytes()
+    again = run(*arguments, "--method", "none", "--json")
+    assert answers.read_bytes() == before
+    assert again.json == [row for row in ran.json if row["method"] == "none"]
+
+
+def test_a_report_and_a_second_run_in_its_folder(
+    run: Run, data: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "out"
+    arguments = ("eval", "--dataset", data, "--model", tiny_checkpoint, "--report", report, *FEW)
+    first = run(*arguments, "--method", "none", "--setting", "batch", "--limit", 2)
+    assert first.code == 0, first.err
+    assert "edit_success" in first.out and "setting batch" in first.out
+    html = (report / "report.html").read_text(encoding="utf-8")
+    assert "edit" in html.lower()
+    manifest = json.loads((report / "manifest.json").read_text())
+    assert manifest["dataset"]["cases"] == 2 and manifest["finished"]
+    scored = (report / "scored.jsonl").read_bytes()
+    second = run(*arguments, "--method", "none", "--setting", "batch", "--limit", 2)
+    assert second.code == 0 and (report / "scored.jsonl").read_bytes() == scored
+    other = run(*arguments, "--method", "none", "--setting", "single", "--limit", 2, "--json")
+    assert other.code == 2
+    assert "another setting" in _error(other)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said", "code"),
+    [
+        (("--model", "M", "--method", "icee"), "no method called 'icee'. Did you mean 'ice'?", 2),
+        (("--model", "M", "--method", "proxy"), "cannot be measured with --model", 2),
+        (("--proxy", "http://127.0.0.1:9", "--method", "ice"), "with --proxy", 2),
+        (("--model", "M", "--proxy", "http://127.0.0.1:9"), "one of them", 2),
+        ((), "one of them", 2),
+        (("--proxy", "127.0.0.1:9"), "is no URL", 2),
+        (("--model", "M"), "name at least one", 2),
+        (("--model", "M", "--method", ", ,"), "names no method", 2),
+        (("--model", "M", "--method", "none", "--setting", "both"), "no setting 'both'", 2),
+        (("--model", "M", "--method", "none", "--setting", "sequential:9"), "needs 9 edits", 2),
+        (
+            ("--model", "M", "--method", "ice", "--scope", "always", "--setting", "batch"),
+            "only the single setting",
+            2,
+        ),
+        (("--model", "M", "--method", "none", "--form", "song"), "no form 'song'", 2),
+        (("--model", "M", "--method", "none", "--compare", "C"), "part of a --report", 2),
+        (("--model", "M", "--method", "none", "--task", "other"), "no task 'other'", 1),
+        (("--model", "M", "--method", "none"), "no checkpoint at M", 1),
+        (("--proxy", "http://127.0.0.1:9"), "cannot reach a memedit proxy", 1),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(
+    run: Run, data: str, flags: tuple[str, ...], said: str, code: int
+) -> None:
+    ran = run("eval", "--dataset", data, *flags)
+    assert ran.code == code, ran.err
+    line = ran.err.strip().splitlines()[-1]
+    assert line.startswith("memedit: ") and said in line
+
+
+def test_no_such_data_set(run: Run, tiny_checkpoint: Path) -> None:
+    model = ("--model", tiny_checkpoint, "--method", "none")
+    ran = run("eval", "--dataset", "knowedit:nothing.json", *model, "--json")
+    assert ran.code == 1 and "nothing.json" in _error(ran)
+    ran = run("eval", "--dataset", "knowledge:nothing.json", *model, "--json")
+    assert ran.code == 1 and "knowedit" in _error(ran)
