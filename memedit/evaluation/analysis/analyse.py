@@ -80,6 +80,11 @@ def analyse(
     facts = facts_of(chosen) if trace else []
     steps = len(methods) * len(chosen) + len(facts)
     look = _Look(model, tokenizer, form)
+    if methods and not look.readable:
+        notes.append(
+            "Value vectors were not mapped to the vocabulary: the model projects its residual "
+            "stream before the unembedding."
+        )
     for place, (method, editor) in enumerate(methods.items()):
         for number, case in enumerate(chosen):
             notes += look.at(method, editor, case)
@@ -119,6 +124,8 @@ class _Look:
         self.model, self.tokenizer, self.form = model, tokenizer, form
         self.values: dict[str, Matrix] = {layer.down.name: layer.down for layer in parts.layers}
         self.unembedding: Tensor = parts.unembedding.weight  # type: ignore[assignment]
+        self.readable = self.unembedding.shape[1] == parts.hidden_size
+        """Some models (OPT-350M) project between the residual stream and the unembedding."""
         self.parameters = dict(model.named_parameters(remove_duplicate=False))
         self.changed: list[Changed] = []
         self.mapped: list[Mapped] = []
@@ -134,7 +141,8 @@ class _Look:
         for name in delta.names():
             value = self.values.get(name)
             turned = value is not None and value.transposed
-            change, weight = delta.dense(name), self.parameters[name].detach()
+            weight = self.parameters[name].detach()
+            change = delta.dense(name).to(weight.device)
             if turned:
                 change, weight = change.T, weight.T
             self.changed.append(
@@ -151,6 +159,8 @@ class _Look:
                 continue
             strengths = column_strengths(change).tolist()
             self.columns.setdefault((method, name), []).append((case, strengths))
+            if not self.readable:
+                continue
             for request in case.requests:
                 tokens = encode_pair(self.tokenizer, request.prompt, request.target_new, self.form)
                 self.mapped.append(

@@ -70,8 +70,7 @@ def mapped(
     chosen = torch.topk(strengths, min(top, len(strengths))).indices
     old = weight.detach().float()[:, chosen]
     new = old + change.detach().float()[:, chosen]
-    rows = unembedding.detach().float()
-    before, after = (rows @ vectors for vectors in (old, new))  # [vocabulary, top]
+    before, after = (_logits(unembedding, vectors) for vectors in (old, new))
     total = float(strengths.sum()) or 1.0
     return Mapped(
         method=method,
@@ -79,7 +78,7 @@ def mapped(
         parameter=parameter,
         target=target,
         tokens=tuple(_token(tokenizer, number) for number in wanted),
-        vocabulary=len(rows),
+        vocabulary=len(unembedding),
         columns=tuple(
             Column(
                 index=int(index),
@@ -108,6 +107,12 @@ def best_ranks(logits: Tensor, wanted: Sequence[int]) -> tuple[int, ...]:
     # Whoever is at least as high stands before it: a constant column hits nothing.
     ranks = (logits[None] >= own[:, None]).sum(1)
     return tuple(int(rank) for rank in ranks.min(1).values)
+
+
+def _logits(unembedding: Tensor, vectors: Tensor) -> Tensor:
+    """Return [vocabulary, top] in float32, without a float32 copy of the whole unembedding."""
+    parts = unembedding.detach().split(16_384)
+    return torch.cat([part.float() @ vectors.to(part.device) for part in parts])
 
 
 def _highest(logits: Tensor, tokenizer: Any) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def traces(located: Sequence[Located]) -> Figure | None:
         axes.axhline(corrupted, color=INK, lw=1, ls=":")
         axes.annotate("clean", (0, clean), (0, 3), textcoords="offset points", size=7.5, color=INK)
         axes.annotate(
-            "corrupted", (0, corrupted), (0, 3), textcoords="offset points", size=7.5, color=INK
+            "corrupted", (0, corrupted), (0, -9), textcoords="offset points", size=7.5, color=INK
         )
         axes.set_ylim(-0.02, 1.05)
         axes.set_xlabel("layer")

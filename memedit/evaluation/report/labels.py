@@ -53,6 +53,8 @@ _OTHER_SCORES = MappingProxyType(
     {
         "contains": "the looser score: the answer stands somewhere in what was said",
         "all_tokens": "the stricter score: every target token is the argmax",
+        "fired": "an edit was applied to the prompt",
+        "right_edit": "the case's own edit was among those applied",
         "any": "cases in which at least one of the questions is answered, as MQuAKE counts",
         "log_probability": "of the whole target, natural logarithm",
     }
@@ -106,8 +108,10 @@ def measure(metric: str) -> Measure:
         return MEASURES[base]
     words = rest.replace("_", " ")
     says = _OTHER_SCORES.get(rest, "")
-    share = rest in ("contains", "all_tokens", "any")
-    return Measure(f"{MEASURES[base].title}, {words}", says, share, True if says else None)
+    share = bool(says) and rest != "log_probability"
+    # Whether an edit should fire depends on the probe: neither more nor less is better.
+    better = True if says and rest != "fired" else None
+    return Measure(f"{MEASURES[base].title}, {words}", says, share, better)
 
 
 def metric_order(metric: str) -> tuple[int, str]:

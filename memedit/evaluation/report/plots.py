@@ -30,12 +30,10 @@ def scores(rows: Sequence[Row], methods: Sequence[str], scoring: str) -> Figure 
         axes = dressed(
             made.add_subplot(1, len(metrics), panel + 1), measure(metric).title, grid="x"
         )
-        for row in chosen:
-            if row.metric != metric:
-                continue
-            group = groups.index(_group(row, chosen))
-            shift = (group - (len(groups) - 1) / 2) * 0.7 / max(len(groups), 4)
-            _dot(axes, row.value, there.index(row.method) + shift, row, group, across=True)
+        for place, group in enumerate(groups):
+            own = [r for r in chosen if r.metric == metric and _group(r, chosen) == group]
+            shift = (place - (len(groups) - 1) / 2) * 0.7 / max(len(groups), 4)
+            _dots(axes, own, [there.index(row.method) + shift for row in own], place)
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(len(there) - 0.5, -0.5)
         axes.set_yticks(range(len(there)), [plain(m) for m in there] if panel == 0 else [])
@@ -78,8 +76,7 @@ def tradeoff(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
             y = found.get((task, setting, method, "locality"))
             if x is None or y is None:
                 continue
-            _dot(axes, x.value, y.value, x, number, across=True)
-            _dot(axes, x.value, y.value, y, number, across=False)
+            _dots(axes, [x], [y.value], number, upright=[y])
         axes.set_xlim(-0.04, 1.04)
         axes.set_ylim(-0.04, 1.04)
         axes.set_aspect("equal")
@@ -100,11 +97,11 @@ def by_kind(rows: Sequence[Row], methods: Sequence[str], metric: str) -> Figure 
     step = max(0.27, 0.075 * len(there))
     made = figure(9.6, 0.75 + step * len(lines) + 0.16 * (len(there) // 6 + 1))
     axes = dressed(made.add_subplot(), measure(metric).title + " by kind", grid="x")
-    for row in chosen:
-        place = there.index(row.method)
+    for place, method in enumerate(there):
+        own = [row for row in chosen if row.method == method]
         shift = (place - (len(there) - 1) / 2) * 0.7 / max(len(there), 4)
-        y = lines.index((row.task, row.setting, row.kind)) + shift
-        _dot(axes, row.value, y, row, place, across=True)
+        heights = [lines.index((row.task, row.setting, row.kind)) + shift for row in own]
+        _dots(axes, own, heights, place)
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     names = [
@@ -145,19 +142,28 @@ def verdicts(found: Sequence[Mistakes]) -> Figure | None:
     return made
 
 
-def _dot(axes: Axes, x: float, y: float, row: Row, place: int, *, across: bool) -> None:
-    """Draw a value with its interval, along x or along y."""
-    spread = [[max(0.0, row.value - row.low)], [max(0.0, row.high - row.value)]]
+def _dots(
+    axes: Axes, rows: Sequence[Row], ys: Sequence[float], place: int, upright: Sequence[Row] = ()
+) -> None:
+    """Draw values along x with their intervals; `upright`: the rows whose intervals stand on y."""
     axes.errorbar(
-        [x],
-        [y],
-        xerr=spread if across else None,
-        yerr=None if across else spread,
+        [row.value for row in rows],
+        ys,
+        xerr=spread(rows),
+        yerr=spread(upright) if upright else None,
         fmt=marker(place),
         color=color(place),
         markersize=4.5,
         elinewidth=1.3,
     )
+
+
+def spread(rows: Sequence[Row]) -> list[list[float]]:
+    """Return how far the intervals reach down and up, as matplotlib wants it."""
+    return [
+        [max(0.0, row.value - row.low) for row in rows],
+        [max(0.0, row.high - row.value) for row in rows],
+    ]
 
 
 def legend(made: Figure, names: Sequence[str]) -> None:

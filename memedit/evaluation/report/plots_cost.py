@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from memedit.evaluation.report.labels import AGE, DASH, HEADLINES, duration, measure, number, size
-from memedit.evaluation.report.plots import legend
+from memedit.evaluation.report.plots import legend, spread
 from memedit.evaluation.report.run import Spent
 from memedit.evaluation.report.svg import INK, color, dressed, figure, marker, plain
 from memedit.evaluation.rows import Row
@@ -136,10 +136,7 @@ def _line(axes: Axes, xs: Sequence[float], rows: Sequence[Row], place: int) -> N
     axes.errorbar(
         xs,
         [row.value for row in rows],
-        yerr=[
-            [max(0.0, row.value - row.low) for row in rows],
-            [max(0.0, row.high - row.value) for row in rows],
-        ],
+        yerr=spread(rows),
         color=color(place),
         marker=marker(place),
         markersize=4,

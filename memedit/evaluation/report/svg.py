@@ -92,8 +92,12 @@ def inline(drawn: Figure, name: str, says: str) -> str:
     import matplotlib
 
     buffer = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "memedit", "font.family": "sans-serif"}
-    with warnings.catch_warnings(), matplotlib.rc_context(settings):
+    with (
+        warnings.catch_warnings(),
+        matplotlib.rc_context(
+            {"svg.fonttype": "none", "svg.hashsalt": "memedit", "font.family": "sans-serif"}
+        ),
+    ):
         # The browser has the glyphs that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         drawn.savefig(

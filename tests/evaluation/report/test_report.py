@@ -153,11 +153,6 @@ def test_another_model_is_said_loudly(page: Page, written: Path) -> None:
     assert "**The models differ" in (written.parent / "report.md").read_text("utf-8")
 
 
-def test_the_same_run_twice_gives_the_same_page(written: Path, html: str, tmp_path: Path) -> None:
-    run, earlier = (written.parents[1] / name for name in ("now", "earlier"))
-    assert write_report(run, tmp_path, compare=earlier).read_text("utf-8") == html
-
-
 def test_a_bare_run_is_enough(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
