@@ -55,8 +55,15 @@ class Model(Protocol):
     scores: bool
     """Whether `score` can be asked; a chat API cannot."""
 
-    def generate(self, prompts: Sequence[str], max_new_tokens: int) -> list[Answer]:
-        """Greedy answers, one per prompt, in order; batched."""
+    def generate(
+        self, prompts: Sequence[str], max_new_tokens: int, *, min_new_tokens: int = 0
+    ) -> list[Answer]:
+        """Greedy answers, one per prompt, in order; batched.
+
+        With `min_new_tokens` the end is held back for so long, where the model can: fluency is
+        measured on texts of one length. A prompt that is too long for the model is answered with
+        an unfinished empty text.
+        """
         ...
 
     def score(self, prompts: Sequence[str], targets: Sequence[str]) -> list[Forced]:
