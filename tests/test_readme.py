@@ -182,10 +182,26 @@ def test_what_is_not_run_exists() -> None:
         program, name = shlex.split(command)[0], shlex.split(command)[-1]
         if program == "make":
             assert re.search(rf"^{name}:", makefile, re.MULTILINE), command
+        elif program == "memedit":
+            takes_only_known_options(command)
         else:
             assert program == "pip"
             extra = re.search(r"\[(\w+)\]", name)
             assert extra is None or f"\n{extra[1]} = [" in pyproject
+
+
+def takes_only_known_options(command: str) -> None:
+    from typer.main import get_command
+
+    from memedit.cli.app import app
+
+    _, name, *words = shlex.split(command)
+    known = {
+        option
+        for parameter in get_command(app).commands[name].params  # type: ignore[attr-defined]
+        for option in parameter.opts
+    }
+    assert {word for word in words if word.startswith("--")} <= known, command
 
 
 def test_every_command_header_and_setting_that_is_named_is_there() -> None:
