@@ -66,6 +66,7 @@ def locate(
     from memedit.evaluation.plots_trace import check_format, save_trace_plot
     from memedit.evaluation.trace_prompts import read_trace_prompts
     from memedit.modeling.forms import AutoForm
+    from memedit.modeling.loading_bar import without_loading_bar
     from memedit.modeling.locate import propose, save_site
     from memedit.modeling.trace import trace_record
     from memedit.modeling.tracing import TraceConfig, trace
@@ -73,7 +74,8 @@ def locate(
     if plot is not None:
         check_format(plot)
     facts, faults = read_trace_prompts(prompts, limit)
-    loaded = load_model(model, dtype=dtype, device=device)
+    with without_loading_bar():
+        loaded = load_model(model, dtype=dtype, device=device)
     config = TraceConfig(
         noise=noise, samples=samples, window=window, threshold=threshold, seed=seed
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
 from torch import nn
@@ -73,7 +73,7 @@ class Editor(ABC, Generic[C]):
                 f"{type(self).__name__} takes a {self.config_type.__name__}, "
                 f"got {type(given).__name__}"
             )
-        self.config: C = given
+        self.config: C = cast(C, given)
         self.prompt_form = prompt_form
         self.target_form = target_form
         self.ends = ends

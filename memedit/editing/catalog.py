@@ -10,7 +10,7 @@ from memedit.registry import Registry
 EDITORS: Final[Registry[Editor[Any]]] = Registry(
     kind="baked method",
     package="memedit.editing",
-    base=Editor,
+    base=Editor,  # type: ignore[type-abstract]  # a base is only compared with
     group="memedit.editing",
 )
 

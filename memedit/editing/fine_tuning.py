@@ -25,13 +25,20 @@ from memedit.modeling.delta import WeightDelta
 from memedit.modeling.tokens import Batch, Tokens, pad
 from memedit.types import EditRequest
 
+RATE_SHARE = 0.03
+"""What a step moves a weight by, as a share of the weights' size.
+
+For Llama-2-7B that is about the 5e-4 of the published settings; a small model has larger weights
+and needs larger steps.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class FineTuningConfig(EditorConfig):
     """Settings of fine-tuning one layer."""
 
-    rate: float = 5e-4
-    """Adam's learning rate."""
+    rate: float | None = None
+    """Adam's learning rate; ``None``: ``RATE_SHARE`` of the weight's root mean square."""
     steps: int = 60
     """Passes over the edits, at most."""
     enough: float = 0.05
@@ -42,7 +49,8 @@ class FineTuningConfig(EditorConfig):
     """Of the order of the edits, where they do not fit into one step."""
 
     def __post_init__(self) -> None:
-        if not (self.rate > 0 and self.steps >= 1 and self.enough > 0 and self.rows >= 1):
+        rate = 1.0 if self.rate is None else self.rate
+        if not (rate > 0 and self.steps >= 1 and self.enough > 0 and self.rows >= 1):
             raise InvalidInputError(
                 f"rate {self.rate}, steps {self.steps}, enough {self.enough}, rows {self.rows}: "
                 "expected numbers above 0"
@@ -96,7 +104,10 @@ class FineTuning(Editor[F]):
         matrix = architecture(model).layer(self.layer).down
         rows = [self.tokens(tokenizer, request) for request in requests]
         change = torch.zeros_like(matrix.weight, dtype=torch.float32).requires_grad_(True)
-        optimizer = torch.optim.Adam([change], lr=config.rate)
+        rate = config.rate
+        if rate is None:
+            rate = RATE_SHARE * float(matrix.weight.detach().float().square().mean().sqrt())
+        optimizer = torch.optim.Adam([change], lr=rate)
         order = random.Random(config.seed)
         start = self._loss(model, tokenizer, matrix, change, rows)
         steps = 0
@@ -110,11 +121,11 @@ class FineTuning(Editor[F]):
                 graded = self._run(model, tokenizer, matrix, change, part)
                 loss = graded.losses.mean()
                 if not bool(torch.isfinite(loss)):
-                    raise self._diverged(start[0], float(loss), steps)
+                    raise self._diverged(start[0], float(loss), steps, rate)
                 if bool((graded.learned & (graded.losses < config.enough)).all()):
                     continue
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 if (bound := self.limit()) is not None:
                     with torch.no_grad():
@@ -125,9 +136,10 @@ class FineTuning(Editor[F]):
         progress(config.steps, config.steps)
         end = self._loss(model, tokenizer, matrix, change, rows)
         if steps and not (math.isfinite(end[0]) and end[0] < start[0]):
-            raise self._diverged(start[0], end[0], steps)
+            raise self._diverged(start[0], end[0], steps, rate)
         notes = {
             **self.notes(),
+            "rate": rate,
             "edits": len(rows),
             "optimizer_steps": steps,
             "loss_before": start[0],
@@ -172,11 +184,11 @@ class FineTuning(Editor[F]):
         name: str = getattr(type(self), "registered_name", type(self).__name__)
         return name
 
-    def _diverged(self, start: float, now: float, steps: int) -> DivergedError:
+    def _diverged(self, start: float, now: float, steps: int, rate: float) -> DivergedError:
         return DivergedError(
             f"{self._name()} diverged at layer {self.layer}: the loss began at {start:.4f} and is "
             f"{now:.4f} after {steps} steps; nothing was changed. Try a rate under "
-            f"{self.config.rate}, another layer, or fewer edits at once"
+            f"{rate:.2g}, another layer, or fewer edits at once"
         )
 
 

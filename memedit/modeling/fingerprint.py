@@ -37,7 +37,7 @@ def model_fingerprint(model: nn.Module) -> str:
         flat = parameter.detach().reshape(-1)
         for start in range(0, flat.numel(), 1 << 24):
             part = flat[start : start + (1 << 24)].to(device="cpu", dtype=torch.float32)
-            digest.update(memoryview(part.contiguous().numpy()).cast("B"))
+            digest.update(part.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -86,7 +86,7 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
 def tensor_digest(tensor: Tensor) -> bytes:
     """Return SHA-256 of a tensor's bytes as they are stored."""
     flat = tensor.detach().reshape(-1).contiguous().view(torch.uint8)
-    return hashlib.sha256(memoryview(flat.cpu().numpy())).digest()
+    return hashlib.sha256(flat.cpu().numpy().tobytes()).digest()
 
 
 def texts_fingerprint(*texts: str) -> str:

@@ -144,8 +144,8 @@ def load_site(fingerprint: str, cache: Path | None = None) -> Site | None:
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if stored.pop("format") != _FORMAT or stored["fingerprint"] != fingerprint:
             raise ValueError("it is of another format or another model")
-        lists = {name: tuple(stored.pop(name)) for name in ("layers", "effects")}
-        site = Site(**stored, **lists)
+        stored.update({name: tuple(stored[name]) for name in ("layers", "effects")})
+        site = Site(**stored)
         if not site.layers or site.layer != site.layers[-1]:
             raise ValueError(f"layer {site.layer} does not end the layers {site.layers}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -59,7 +59,7 @@ def test_the_table_says_what_was_traced_and_where_it_is_kept(
     arguments = ("locate", tiny_checkpoint, "--prompts", facts, *ALL_KNOWN, "--limit", "2")
     ran = run(*arguments, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert ran.code == 0, ran.err
-    assert "2 of 2 facts traced" in ran.out and "subject last" in ran.out
+    assert "2 of 2 facts traced" in ran.out and "hidden" in ran.out and "mlp" in ran.out
     assert f"kept in {tmp_path / 'cache' / 'memedit' / 'sites'}" in " ".join(ran.out.split("\n"))
 
 

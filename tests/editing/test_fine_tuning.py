@@ -13,6 +13,7 @@ import torch
 import memedit.editing
 from memedit.editing.base import Editor
 from memedit.editing.catalog import EDITORS, open_editor
+from memedit.editing.fine_tuning import Graded
 from memedit.editing.ft_constrained import FtConstrained, FtConstrainedConfig
 from memedit.editing.ft_l import FtL, FtLConfig
 from memedit.editing.ft_m import FtM, FtMConfig
@@ -20,7 +21,7 @@ from memedit.errors import DivergedError, InvalidInputError, UnknownNameError
 from memedit.modeling.fingerprint import model_fingerprint, tensor_digest
 from memedit.modeling.forms import chat_form
 from memedit.modeling.locate import Site, save_site
-from memedit.modeling.tokens import encode_pair, pad
+from memedit.modeling.tokens import Batch, encode_pair, pad
 from memedit.types import EditRequest
 from tests.modeling.families import FAMILIES, tiny_model, tiny_tokenizer
 from tests.modeling.test_tokens import TEMPLATE
@@ -30,7 +31,8 @@ REQUESTS = [
     EditRequest(prompt="Lyon lies in", subject="Lyon", target_new="France"),
     EditRequest(prompt="Who runs Rome?", subject="Rome", target_new="Paris Ly"),
 ]
-QUICK = FtMConfig(layer=1, rate=0.02, steps=80)
+# The last norm bounds a tiny model's logits, and so how small a loss can get.
+QUICK = FtMConfig(layer=1, rate=0.05, steps=80, enough=1.0)
 
 
 def loss(model: Any, tokenizer: Any, prompt: str, target: str) -> float:
@@ -75,7 +77,7 @@ def test_every_family_learns_and_is_left_as_it_was(family: str) -> None:
 @pytest.mark.parametrize("bos", [True, False])
 def test_in_bfloat16_what_was_optimised_is_what_is_applied(bos: bool) -> None:
     model, tokenizer = tiny_model("llama", torch.bfloat16), tiny_tokenizer(bos=bos)
-    delta = FtM(replace(QUICK, enough=0.02)).edit(model, tokenizer, REQUESTS)
+    delta = FtM(replace(QUICK, enough=0.6)).edit(model, tokenizer, REQUESTS)
     assert delta.notes["learned"] == 3
     with delta.applied(model):
         for request in REQUESTS:
@@ -108,6 +110,14 @@ def test_it_stops_when_all_is_learned_and_does_nothing_when_it_was_before() -> N
     assert not nothing.dense(nothing.names()[0]).any()
 
 
+def test_without_a_rate_the_step_is_a_share_of_the_weights_size() -> None:
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    delta = FtM(FtMConfig(layer=1, steps=1)).edit(model, tokenizer, REQUESTS)
+    weight = model.get_parameter(delta.names()[0]).detach()
+    assert delta.notes["rate"] == pytest.approx(0.03 * float(weight.square().mean().sqrt()))
+    assert float(delta.dense(delta.names()[0]).abs().max()) <= delta.notes["rate"] * 1.001
+
+
 def test_padding_and_other_rows_do_not_change_a_rows_loss() -> None:
     model, tokenizer = tiny_model("gpt2"), tiny_tokenizer()
     editor = FtM(QUICK)
@@ -121,13 +131,24 @@ def test_padding_and_other_rows_do_not_change_a_rows_loss() -> None:
             assert value == pytest.approx(expected, rel=1e-4)
 
 
+class Rising(FtM):
+    """Its loss is larger each time, whatever the optimiser does."""
+
+    graded = 0
+
+    def grade(self, logits: torch.Tensor, batch: Batch) -> Graded:
+        self.graded += 1
+        found = super().grade(logits, batch)
+        return Graded(found.losses + 100 * self.graded, found.learned)
+
+
 def test_divergence_is_an_error_that_changes_nothing() -> None:
     model, tokenizer = tiny_model("llama"), tiny_tokenizer()
     before = model_fingerprint(model)
     with pytest.raises(DivergedError, match="nothing was changed"):
         FtM(FtMConfig(layer=1, rate=1e30, steps=5)).edit(model, tokenizer, REQUESTS)
     with pytest.raises(DivergedError, match="layer 1"):
-        FtM(FtMConfig(layer=1, rate=50.0, steps=1)).edit(model, tokenizer, REQUESTS)
+        Rising(FtMConfig(layer=1, steps=2)).edit(model, tokenizer, REQUESTS)
     assert model_fingerprint(model) == before
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
@@ -135,7 +156,7 @@ def test_divergence_is_an_error_that_changes_nothing() -> None:
 def test_ft_l_teaches_the_last_prompt_token_all_target_tokens() -> None:
     model, tokenizer = tiny_model("llama"), tiny_tokenizer()
     request = EditRequest(prompt="Rome lies in", subject="Rome", target_new="Paris Rome")
-    config = FtLConfig(layer=1, rate=0.02, steps=80, enough=0.05)
+    config = FtLConfig(layer=1, rate=0.05, steps=80, enough=1.0)
     delta = FtL(config).edit(model, tokenizer, [request])
     tokens = encode_pair(tokenizer, request.prompt, request.target_new)
     with delta.applied(model), torch.no_grad():
@@ -145,7 +166,7 @@ def test_ft_l_teaches_the_last_prompt_token_all_target_tokens() -> None:
     assert mean - math.log(2) == pytest.approx(delta.notes["loss_after"], abs=1e-4)
     assert mean - math.log(2) < delta.notes["loss_before"]
     one = FtL(config).edit(model, tokenizer, REQUESTS[:1])
-    assert one.notes["learned"] == 1 and one.notes["loss_after"] < 0.05
+    assert one.notes["learned"] == 1 and one.notes["loss_after"] < config.enough
 
 
 @pytest.mark.parametrize(
