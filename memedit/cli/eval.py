@@ -199,7 +199,8 @@ def evaluate(
 
 
 def _names(method: str | None, scope: str, setting: Setting, proxy: bool) -> list[str]:
-    from memedit.cli.eval_parts import ALWAYS, PROXY, UNEDITED
+    from memedit.cli.eval_parts import PROXY, UNEDITED
+    from memedit.cli.routed_edits import ALWAYS
     from memedit.evaluation.settings import Mode
     from memedit.incontext.catalog import METHODS
 

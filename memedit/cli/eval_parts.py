@@ -85,9 +85,10 @@ def open_model(path: Path, *, form: str, dtype: str, device: str) -> LocalModel:
             "run: pip install 'memedit[models]'"
         )
     from memedit.evaluation.local import LocalModel
+    from memedit.modeling.loading_bar import without_loading_bar
 
-    _quiet()
-    return LocalModel.load(path, form=form, dtype=dtype, device=device)
+    with without_loading_bar():
+        return LocalModel.load(path, form=form, dtype=dtype, device=device)
 
 
 def local_treatments(
@@ -187,10 +188,3 @@ def _sender(http: httpx2.Client) -> Callable[[str, str, bytes | None, Mapping[st
         return Reply(reply.status_code, named, reply.content)
 
     return send
-
-
-def _quiet() -> None:
-    """Keep transformers' own bars off: stderr has ours."""
-    from importlib import import_module
-
-    import_module("transformers.utils.logging").disable_progress_bar()

@@ -10,7 +10,7 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, print_table, progress
-from memedit.errors import SettingsError
+from memedit.errors import MissingResourceError, SettingsError
 
 if TYPE_CHECKING:
     from memedit.modeling.trace import Trace
@@ -20,7 +20,10 @@ def locate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint folder.")],
     prompts: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Known facts: KnowEdit's JSON, or known_1000.json."),
+        typer.Option(
+            metavar="FILE",
+            help="Known facts: KnowEdit's JSON, or known_1000.json; else AtlasEdit's train split.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Try at most so many facts.")] = 100,
     window: Annotated[
@@ -55,11 +58,7 @@ def locate(
     Example: memedit locate examples/atlas/model --prompts zsre_train.json --plot trace.svg
     """
     if prompts is None:
-        raise SettingsError(
-            "--prompts is missing: give facts that the model knows, as a JSON list of records with "
-            "prompt, subject and ground_truth (a file of KnowEdit or AtlasEdit, such as "
-            "examples/atlas/data/atlasedit/zsre_train.json) or attribute (known_1000.json)"
-        )
+        prompts = _atlas_facts()
     from memedit.engine.loading import load_model, need_models_extra
 
     need_models_extra()
@@ -116,6 +115,25 @@ def locate(
     typer.echo(f"kept in {kept}")
     if plot is not None:
         typer.echo(f"drawn in {plot}")
+
+
+def _atlas_facts() -> Path:
+    """Return the facts of the reference model's world.
+
+    Raises:
+        SettingsError: they do not lie here, so that facts must be given.
+
+    """
+    from memedit.evaluation.datasets import atlasedit_folder
+
+    try:
+        return atlasedit_folder() / "wiki_counterfact_train.json"
+    except MissingResourceError as error:
+        raise SettingsError(
+            "--prompts is missing: give facts that the model knows, as a JSON list of records with "
+            "prompt, subject and ground_truth (a file of KnowEdit or AtlasEdit) or attribute "
+            f"(known_1000.json); AtlasEdit, the default, is not here: {error}"
+        ) from None
 
 
 def _print_trace(found: Trace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ def _device(device: str) -> torch.device:
         raise InvalidInputError(
             f"unknown device {device!r}; expected auto, cpu, cuda, cuda:N or mps"
         ) from error
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    there: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
     if not there.get(chosen.type, lambda: True)():
         raise MissingResourceError(f"device {device!r} is not available here; try --device auto")
     return chosen

@@ -86,6 +86,7 @@ class InContext:
             f"case-{number}-{place}" if mode is Mode.SINGLE else f"all-{number}"
             for place in range(len(edits))
         ]
+        groups: list[tuple[Sequence[EditRequest], str]]
         if mode is Mode.BATCH:  # one transaction, as whoever has them all would add them
             groups = [([one for requests in edits for one in requests], spaces[0])]
         else:

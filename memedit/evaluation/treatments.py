@@ -29,7 +29,10 @@ Edits = Sequence[Sequence[EditRequest]]
 class Session(Protocol):
     """A model with edits in force; `owners[i]` is the case for which `prompts[i]` is asked."""
 
-    scores: bool
+    @property
+    def scores(self) -> bool:
+        """Whether it can be asked for scores."""
+        ...
 
     def generate(
         self,

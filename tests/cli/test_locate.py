@@ -64,9 +64,19 @@ def test_the_table_says_what_was_traced_and_where_it_is_kept(
 
 
 def test_without_prompts_it_says_what_to_give(run: Run, tiny_checkpoint: Path) -> None:
-    ran = run("locate", tiny_checkpoint, "--json")
+    ran = run("locate", tiny_checkpoint, "--json", env={"MEMEDIT_ATLASEDIT": "nowhere"})
     assert ran.code == 2
-    assert "--prompts is missing" in ran.error["message"] and "zsre" in ran.error["message"]
+    assert "--prompts is missing" in ran.error["message"] and "known_1000" in ran.error["message"]
+
+
+def test_without_prompts_it_takes_the_reference_models_facts(
+    run: Run, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    ran = run(
+        *("locate", tiny_checkpoint, "--cache", tmp_path, "--limit", "3", *ALL_KNOWN, "--json"),
+    )
+    assert ran.code == 0, ran.err
+    assert ran.json["trace"]["asked"] == 3
 
 
 def test_what_cannot_be_used_is_said_before_anything_is_kept(

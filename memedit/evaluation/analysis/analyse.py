@@ -13,7 +13,7 @@ from memedit.evaluation.analysis.change import changed, column_strengths
 from memedit.evaluation.analysis.columns import mapped
 from memedit.evaluation.analysis.facts import facts_of, kinship, related
 from memedit.evaluation.analysis.locating import located
-from memedit.evaluation.analysis.record import Analysis, Changed, Mapped, Similar
+from memedit.evaluation.analysis.record import Analysis, Changed, Located, Mapped, Similar
 from memedit.evaluation.analysis.similarity import Pair, rsim
 from memedit.evaluation.cases import EditCase
 from memedit.evaluation.protocols import Progress
@@ -91,7 +91,7 @@ def analyse(
             if progress:
                 progress(place * len(chosen) + number + 1, steps)
     similar = look.similar()
-    found = ()
+    found: tuple[Located, ...] = ()
     if facts:
         done = steps - len(facts)
         traced, left_out = located(

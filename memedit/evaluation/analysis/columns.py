@@ -111,7 +111,7 @@ def best_ranks(logits: Tensor, wanted: Sequence[int]) -> tuple[int, ...]:
 
 def _logits(unembedding: Tensor, vectors: Tensor) -> Tensor:
     """Return [vocabulary, top] in float32, without a float32 copy of the whole unembedding."""
-    parts = unembedding.detach().split(16_384)
+    parts = unembedding.detach().split(16_384)  # type: ignore[no-untyped-call]
     return torch.cat([part.float() @ vectors.to(part.device) for part in parts])
 
 
