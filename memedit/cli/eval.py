@@ -50,6 +50,14 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Cases in all, spread evenly over the tasks.")
     ] = None,
+    all_edits: Annotated[
+        bool,
+        typer.Option(
+            "--all-edits",
+            help="With --setting batch: the edits of the whole data set are in force, and --limit "
+            "says how many cases are asked about.",
+        ),
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -160,8 +168,14 @@ def evaluate(
         raise typer.BadParameter(str(error), param_hint="--method") from None
     amounts = Amounts(max_tokens=max_tokens, general=general, fluent=fluency, seed=seed)
     settings = Settings.read(config)
+    if all_edits and setting != "batch":
+        raise typer.BadParameter("is for --setting batch.", param_hint="--all-edits")
     data = load_dataset(dataset, split=split, limit=limit, tasks=task)
     typer.echo(summary(data), err=True)
+    company = load_dataset(dataset, split=split).cases if all_edits else ()  # of all tasks
+    if company:
+        edits = sum(len(case.requests) for case in company)
+        typer.echo(f"  in force: the {edits:,} edits of {len(company):,} cases", err=True)
     how.chosen(data.cases)  # a sequence that is too long is refused before a model is loaded
 
     with ExitStack() as stack:
@@ -170,6 +184,7 @@ def evaluate(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memedit-eval-")))
         about: dict[str, Any] = {"setting": str(how), "methods": names, "form": form}
         about["scope"] = settings.scope.model_dump(mode="json")
+        about["company"] = len(company)
         if model is not None:
             measured: Any = parts.open_model(model, form=form, dtype=dtype, device=device)
             base = open_base(measured, kept_answers(measured, cache))
@@ -184,7 +199,7 @@ def evaluate(
             treatments = [(name, made[name]) for name in names]
         about["model"] = {"name": measured.name, "fingerprint": base.fingerprint}
         manifest = manifest_of(data, about, amounts, dtype if proxy is None else "")
-        rows = run(folder, manifest, base, measured, data, how, amounts, treatments)
+        rows = run(folder, manifest, base, measured, data, how, amounts, treatments, company)
         if report is not None:
             if model is not None and analysis:
                 analyse_edits(report, measured, data, names, analysis)

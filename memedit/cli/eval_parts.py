@@ -163,7 +163,7 @@ def open_proxy(
     limits = httpx2.Limits(max_connections=64)
     with (
         httpx2.Client(base_url=base, headers=headers, timeout=600.0, limits=limits) as http,
-        Client(base, api_key=admin_key) as client,
+        Client(base, api_key=admin_key, timeout=600.0) as client,  # thousands of edits at once
     ):
         model = ProxyModel(_sender(http), base, form=form, model=served)
         yield model, Proxy(model, ClientStore(client), f"eval-{uuid4().hex[:12]}")

@@ -18,7 +18,7 @@ from memedit.cli.output import print_table, progress
 
 if TYPE_CHECKING:
     from memedit.evaluation.base_answers import BaseAnswers
-    from memedit.evaluation.cases import Dataset
+    from memedit.evaluation.cases import Dataset, EditCase
     from memedit.evaluation.questions import Amounts
     from memedit.evaluation.rows import Row
     from memedit.evaluation.settings import Setting
@@ -98,12 +98,14 @@ def run(
     setting: Setting,
     amounts: Amounts,
     treatments: Any,
+    company: Sequence[EditCase] = (),
 ) -> list[Row]:
     """Measure all methods with a progress bar; say what was not scored."""
     from memedit.evaluation.run_folder import RunFolder
     from memedit.evaluation.runner import Runner
 
-    runner = Runner(RunFolder(folder, manifest), base, model, data.cases, setting, amounts)
+    kept = RunFolder(folder, manifest)
+    runner = Runner(kept, base, model, data.cases, setting, amounts, company)
     with progress("evaluating") as bar:
         rows = runner.run(treatments, bar)
     for note in runner.folder.manifest["not_scored"]:

@@ -21,7 +21,7 @@ from memedit.errors import DatasetError, SettingsError
 from memedit.evaluation.rows import Row, Scored
 
 MANIFEST = "manifest.json"
-_SAME = ("dataset", "model", "setting", "scope", "form", "amounts", "cases")
+_SAME = ("dataset", "model", "setting", "scope", "form", "amounts", "cases", "company")
 """What two runs must agree in to be one."""
 
 Unit = tuple[str, str, str]

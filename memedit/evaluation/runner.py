@@ -18,7 +18,7 @@ from memedit.evaluation.questions import Amounts, CaseQuestions, questions_of
 from memedit.evaluation.rows import Row, Scored, Scoring, rows
 from memedit.evaluation.run_folder import RunFolder
 from memedit.evaluation.settings import Mode, Setting
-from memedit.evaluation.treatments import Plain, Session, Sessions
+from memedit.evaluation.treatments import Among, Plain, Session, Sessions
 
 SECONDS = "seconds_per_edit"
 PEAK = "peak_bytes"
@@ -37,6 +37,9 @@ class Runner:
     cases: Sequence[EditCase]
     setting: Setting
     amounts: Amounts
+    company: Sequence[EditCase] = ()
+    """In a batch of all: the whole data set, `cases` among it. The edits of all of it are in force,
+    and `cases` are asked about."""
 
     def run(
         self,
@@ -167,7 +170,8 @@ class Runner:
 
         Of many edits together none may fail: it could not be told what was measured then.
         """
-        edits = [one.case.requests for one in here]
+        cases = self.company or [one.case for one in here]
+        edits = [case.requests for case in cases]
         with ExitStack() as stack:
             try:
                 session = stack.enter_context(treatment.session(edits, self.setting.mode))
@@ -177,6 +181,9 @@ class Runner:
                 reason = f"scored as the unedited model, since the edit was refused: {error}"
                 measuring.left_out[("edits", reason)] += 1
                 session = Plain(self.base, self.model)
+            if self.company:
+                place = {case.id: number for number, case in enumerate(cases)}
+                session = Among(session, [place[one.case.id] for one in here])
             yield session
 
     def _ages(self, here: Sequence[CaseQuestions]) -> list[int | None]:

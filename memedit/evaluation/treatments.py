@@ -123,6 +123,55 @@ class Plain:
         return [None] * len(prompts)
 
 
+@dataclass(frozen=True)
+class Among:
+    """A session with the edits of more cases than are asked about."""
+
+    session: Session
+    places: Sequence[int]
+    """For each case that is asked about its place in the session."""
+
+    @property
+    def scores(self) -> bool:
+        """As the session says."""
+        return self.session.scores
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        owners: Sequence[int],
+        max_new_tokens: int,
+        *,
+        min_new_tokens: int = 0,
+    ) -> list[Answer]:
+        """Answer."""
+        there = self._there(owners)
+        return self.session.generate(prompts, there, max_new_tokens, min_new_tokens=min_new_tokens)
+
+    def score(
+        self, prompts: Sequence[str], owners: Sequence[int], targets: Sequence[str]
+    ) -> list[Forced]:
+        """Score."""
+        return self.session.score(prompts, self._there(owners), targets)
+
+    def log_probabilities(
+        self, prompts: Sequence[str], owners: Sequence[int], targets: Sequence[str]
+    ) -> Distributions:
+        """Return whole distributions."""
+        return self.session.log_probabilities(prompts, self._there(owners), targets)
+
+    def fired(self, prompts: Sequence[str], owners: Sequence[int]) -> list[frozenset[int] | None]:
+        """Say whose edits were applied; -1 for those of a case that is not asked about."""
+        here = {place: owner for owner, place in enumerate(self.places)}
+        return [
+            None if whose is None else frozenset(here.get(place, -1) for place in whose)
+            for whose in self.session.fired(prompts, self._there(owners))
+        ]
+
+    def _there(self, owners: Sequence[int]) -> list[int]:
+        return [self.places[owner] for owner in owners]
+
+
 class Unedited:
     """`none`: the model as it is; its answers are those that were kept already.
 

