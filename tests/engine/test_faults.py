@@ -134,7 +134,9 @@ FIELDS = (
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     path=st.sampled_from([CHAT, TEXT, "/tokenize", "/detokenize"]),
