@@ -149,7 +149,9 @@ def load_model(
         )
     if model.config.is_encoder_decoder:
         raise InvalidInputError(f"{path} is an encoder-decoder model; the engine serves decoders")
-    if not set(CACHE_NAMES) & set(inspect.signature(model.forward).parameters):
+    # recurrent models call their state a cache too: they are known by having no attention heads
+    heads = getattr(model.config.get_text_config(decoder=True), "num_attention_heads", None)
+    if not heads or not set(CACHE_NAMES) & set(inspect.signature(model.forward).parameters):
         raise InvalidInputError(
             f"{path} is a {type(model).__name__}, which keeps no key-value cache; "
             "the engine serves models with attention"
