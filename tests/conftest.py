@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from memedit.config import EncoderSettings, Settings
 from memedit.scope.base import Encoder
 from tests.live_server import LiveServer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# How long an example takes says more about the machine than about memedit.
+hypothesis_settings.register_profile(
+    "memedit", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("memedit")
+
 SECTIONS = tuple(f"MEMEDIT_{section.upper()}" for section in Settings.sections)
 
 
