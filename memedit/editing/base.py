@@ -78,14 +78,23 @@ class Editor(ABC, Generic[C]):
         self.target_form = target_form
         self.ends = ends
         self.sites = sites
+        self.after: tuple[WeightDelta, ...] = ()
+        """Deltas that are in the model's weights already, during an ``edit``."""
         self.site: Site | None = None
         """Where it edits, once ``resolved``; ``None`` where the settings name the layer."""
 
-    def resolved(self, model: nn.Module) -> Self:
-        """Return this editor with the layer settled for ``model``.
+    def resolved(
+        self, model: nn.Module, tokenizer: Any = None, progress: Progress | None = None
+    ) -> Self:
+        """Return this editor with what depends on the unedited ``model`` settled: the layer.
 
         Edit after edit, call it once, before the first: located sites are found by the
         fingerprint of the unedited model.
+
+        Args:
+            model: the unedited model.
+            tokenizer: its tokenizer, for methods that settle more than the layer.
+            progress: called with (done, in all) where that takes long.
 
         Raises:
             InvalidInputError: the settings name a layer that the model does not have.
@@ -97,6 +106,10 @@ class Editor(ABC, Generic[C]):
             settled.config = replace(self.config, layer=settled.site.layer)
         architecture(model).layer(settled.layer)
         return settled
+
+    def _settled(self) -> bool:
+        """Tell whether all is settled that ``resolved`` settles."""
+        return self.config.layer is not None
 
     @property
     def layer(self) -> int:
@@ -111,6 +124,8 @@ class Editor(ABC, Generic[C]):
         tokenizer: Any,
         requests: Sequence[EditRequest],
         progress: Progress | None = None,
+        *,
+        after: Sequence[WeightDelta] = (),
     ) -> WeightDelta:
         """Compute what to add to the weights so that all ``requests`` hold together.
 
@@ -122,6 +137,8 @@ class Editor(ABC, Generic[C]):
             tokenizer: its tokenizer.
             requests: the edits; their rephrases are not learned from.
             progress: called with (steps done, at most).
+            after: the deltas that were applied to the model before, for methods that protect what
+                earlier edits wrote (AlphaEdit).
 
         Raises:
             InvalidInputError: no requests, or one that cannot be used.
@@ -130,7 +147,8 @@ class Editor(ABC, Generic[C]):
         """
         if not requests:
             raise InvalidInputError("expected at least one edit request, got none")
-        editor = self if self.config.layer is not None else self.resolved(model)
+        editor = copy.copy(self) if self._settled() else self.resolved(model, tokenizer)
+        editor.after = tuple(after)
         architecture(model).layer(editor.layer)
         with left_as_found(model):
             return editor.compute(

@@ -60,6 +60,9 @@ class WeightDelta:
     """``model_fingerprint`` of the model it was computed for; empty: not recorded."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What the method says of its work: layer, steps, loss before and after."""
+    keys: Mapping[str, Tensor] = field(default_factory=dict)
+    """Parameter name -> the keys it was made to answer, [in, edits], from methods that know them:
+    a later edit can leave them alone."""
 
     def __post_init__(self) -> None:
         for name, change in self.changes.items():
