@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from memedit.cli.output import progress
 from memedit.cli.routed_edits import ALWAYS, Remembering, routed_edits
 from memedit.errors import (
     MissingResourceError,
@@ -110,8 +111,10 @@ def local_treatments(
         if name == UNEDITED:
             return Unedited(base, model)
         if name in baked:
-            editor = EDITORS.get(name)(prompt_form=prompt_form(model)).resolved(model.model)
-            return Baked(name, editor, model)
+            editor = EDITORS.get(name)(prompt_form=prompt_form(model))
+            with progress(f"{name}: statistics") as tell:
+                settled = editor.resolved(model.model, model.tokenizer, tell)
+            return Baked(name, settled, model)
         if not encoders:
             from memedit.scope.encoder import open_encoder
 

@@ -122,9 +122,10 @@ def analyse_edits(
     from memedit.evaluation.analysis.analyse import analyse
 
     form = prompt_form(model)
-    baked = [name for name in names if name in EDITORS.names()]
     editors: dict[str, Any] = {
-        name: EDITORS.get(name)(prompt_form=form).resolved(model.model) for name in baked
+        name: EDITORS.get(name)(prompt_form=form).resolved(model.model, model.tokenizer)
+        for name in names
+        if name in EDITORS.names()
     }
     with progress("analysing") as bar:
         found = analyse(

@@ -203,8 +203,18 @@ class Unedited:
 class Editor(Protocol):
     """What a baked method is to evaluation: `memedit.editing` has them."""
 
-    def edit(self, model: Any, tokenizer: Any, requests: Sequence[EditRequest]) -> Any:
-        """Return a `memedit.modeling.delta.WeightDelta`; the model is left as it was."""
+    def edit(
+        self,
+        model: Any,
+        tokenizer: Any,
+        requests: Sequence[EditRequest],
+        *,
+        after: Sequence[Any] = (),
+    ) -> Any:
+        """Return a `memedit.modeling.delta.WeightDelta`; the model is left as it was.
+
+        `after` are the deltas that are in its weights already.
+        """
         ...
 
 
@@ -254,9 +264,13 @@ class Baked:
         A snapshot per edit would be a copy of the layer for each of a thousand edits.
         """
         originals: dict[str, tuple[Any, Any]] = {}
+        earlier: list[Any] = []
         try:
             for requests in edits:
-                applied = self._delta(requests).apply(self._model.model)
+                delta = self._delta(requests, earlier)
+                if delta.keys:  # of a delta without keys a later edit has nothing to learn
+                    earlier.append(delta)
+                applied = delta.apply(self._model.model)
                 for name, original in applied.originals.items():
                     originals.setdefault(name, (applied.parameters[name], original))
             yield
@@ -264,7 +278,7 @@ class Baked:
             for parameter, original in originals.values():
                 parameter.data.copy_(original)
 
-    def _delta(self, requests: Sequence[EditRequest]) -> Any:
-        device = getattr(self._model.model, "device", None)
-        with spent(self.cost, len(requests), device):
-            return self._editor.edit(self._model.model, self._model.tokenizer, requests)
+    def _delta(self, requests: Sequence[EditRequest], after: Sequence[Any] = ()) -> Any:
+        model = self._model.model
+        with spent(self.cost, len(requests), getattr(model, "device", None)):
+            return self._editor.edit(model, self._model.tokenizer, requests, after=after)

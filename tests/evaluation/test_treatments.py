@@ -27,14 +27,24 @@ class Shake:
     def __init__(self) -> None:
         self.calls: list[int] = []
         self.seen: list[float] = []
+        self.after: list[int] = []
 
-    def edit(self, model: Any, tokenizer: Any, requests: Sequence[EditRequest]) -> WeightDelta:
+    def edit(
+        self,
+        model: Any,
+        tokenizer: Any,
+        requests: Sequence[EditRequest],
+        *,
+        after: Sequence[Any] = (),
+    ) -> WeightDelta:
+        self.after.append(len(after))
         self.calls.append(len(requests))
         name = NAMES[len(self.calls) % 2]
         weight = model.get_parameter(name)
         self.seen.append(float(weight.detach().float().sum()))
         generator = torch.Generator().manual_seed(len(self.calls))
-        return WeightDelta({name: torch.randn(weight.shape, generator=generator) * 0.3})
+        change = torch.randn(weight.shape, generator=generator) * 0.3
+        return WeightDelta({name: change}, keys={name: torch.ones(weight.shape[1], 1)})
 
 
 @pytest.fixture
@@ -74,6 +84,7 @@ def test_a_session_edits_as_its_setting_says(
         assert not same(before, bits(model))
         assert session.generate(["A"], [0], 2)[0].prompt_tokens == 1
     assert editor.calls == calls
+    assert editor.after == [0, 1, 2, 3][: len(calls)]
     if mode is Mode.SEQUENTIAL:  # an edit sees what the one before the last left
         assert editor.seen[0] != editor.seen[2] and editor.seen[1] != editor.seen[3]
     assert same(before, bits(model))
@@ -81,10 +92,17 @@ def test_a_session_edits_as_its_setting_says(
 
 def test_a_sequence_that_fails_in_its_midst_leaves_every_bit(model: LocalModel) -> None:
     class Breaks(Shake):
-        def edit(self, model: Any, tokenizer: Any, requests: Sequence[EditRequest]) -> WeightDelta:
+        def edit(
+            self,
+            model: Any,
+            tokenizer: Any,
+            requests: Sequence[EditRequest],
+            *,
+            after: Sequence[Any] = (),
+        ) -> WeightDelta:
             if len(self.calls) == 2:
                 raise InvalidInputError("no more")
-            return super().edit(model, tokenizer, requests)
+            return super().edit(model, tokenizer, requests, after=after)
 
     before = bits(model)
     session = Baked("breaks", Breaks(), model).session(EDITS, Mode.SEQUENTIAL)
