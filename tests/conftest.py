@@ -26,6 +26,11 @@ hypothesis_settings.load_profile("memedit")
 SECTIONS = tuple(f"MEMEDIT_{section.upper()}" for section in Settings.sections)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what needs a running stack last: servers that only wait still take their share."""
+    items.sort(key=lambda item: (REPOSITORY / "tests" / "e2e") in Path(item.path).parents)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def isolated_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's own settings and caches out, here and in every child process."""
