@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from memedit import __version__
-from memedit.cli import ask, demo, edits, eval, files, locate, maintain, serve
+from memedit.cli import ask, delta, demo, edits, eval, files, locate, maintain, serve
 from memedit.cli.output import complain
 from memedit.errors import MemeditError, SettingsError
 
@@ -104,3 +104,4 @@ app.command("reindex")(maintain.reindex)
 app.command("demo")(demo.demo)
 app.command("eval")(eval.evaluate)
 app.command("locate")(locate.locate)
+app.add_typer(delta.app, name="delta")
