@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,12 +196,11 @@ def takes_only_known_options(command: str) -> None:
 
     from memedit.cli.app import app
 
-    _, name, *words = shlex.split(command)
-    known = {
-        option
-        for parameter in get_command(app).commands[name].params  # type: ignore[attr-defined]
-        for option in parameter.opts
-    }
+    _, *words = shlex.split(command)
+    found: Any = get_command(app)
+    while hasattr(found, "commands"):  # the program, or a group such as "memedit delta"
+        found = found.commands[words.pop(0)]
+    known = {option for parameter in found.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known, command
 
 

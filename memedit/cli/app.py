@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from memedit import __version__
-from memedit.cli import ask, demo, edits, eval, files, locate, maintain, serve
+from memedit.cli import ask, bake, delta, demo, edits, eval, files, locate, maintain, serve
 from memedit.cli.output import complain
 from memedit.errors import MemeditError, SettingsError
 
@@ -102,5 +102,7 @@ app.command("config")(maintain.config)
 app.command("verify")(maintain.verify)
 app.command("reindex")(maintain.reindex)
 app.command("demo")(demo.demo)
+app.command("bake")(bake.bake)
 app.command("eval")(eval.evaluate)
 app.command("locate")(locate.locate)
+app.add_typer(delta.app, name="delta")

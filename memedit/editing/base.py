@@ -216,4 +216,25 @@ def config_of(editor: type[Editor[Any]], settings: dict[str, Any]) -> EditorConf
             f"{kind.__name__} has no setting {', '.join(map(repr, strange))}; it has "
             f"{', '.join(known)}"
         )
-    return kind(**settings)
+    made = {
+        name: _nested(kind, name, value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+    }
+    try:
+        return kind(**made)
+    except TypeError as error:  # a text compared with a number, in a check of the settings
+        raise InvalidInputError(f"{kind.__name__} cannot be made of {settings}: {error}") from error
+
+
+def _nested(kind: type[EditorConfig], name: str, value: dict[str, Any]) -> Any:
+    """Make a setting that has settings of its own of names and values."""
+    default: Any = getattr(kind(), name)
+    if not is_dataclass(default):
+        raise InvalidInputError(f"the setting {name!r} of {kind.__name__} has no settings in it")
+    known = [f.name for f in fields(default)]
+    if strange := sorted(value.keys() - set(known)):
+        raise InvalidInputError(
+            f"{name} has no setting {', '.join(map(repr, strange))}; it has {', '.join(known)}"
+        )
+    made: Any = replace(default, **value)  # type: ignore[type-var]
+    return made

@@ -122,6 +122,30 @@ def architecture(model: nn.Module) -> Architecture:
     )
 
 
+def linear_matrix(model: nn.Module, name: str) -> Matrix:
+    """Return the weight called ``name`` as the matrix of a ``Linear`` or a ``Conv1D``.
+
+    Raises:
+        InvalidInputError: the model has no such parameter, or it is no such matrix.
+
+    """
+    path, _, kind = name.rpartition(".")
+    try:
+        module = model.get_submodule(path)
+        weight = model.get_parameter(name)
+    except AttributeError:
+        raise InvalidInputError(
+            f"the model has no parameter {name!r}; the delta was computed for another architecture"
+        ) from None
+    transposed = _is_transposed(module)
+    if kind != "weight" or weight.ndim != 2 or not (transposed or isinstance(module, nn.Linear)):
+        raise InvalidInputError(
+            f"{name} is of shape {tuple(weight.shape)} in a {type(module).__name__}; expected the "
+            "weight of a Linear or a Conv1D"
+        )
+    return Matrix(name, module, transposed)
+
+
 def _blocks(model: nn.Module, count: int) -> tuple[nn.Module, str, nn.ModuleList]:
     """Find the decoder's blocks: (module that holds the list, the list's name, the list)."""
     found = [

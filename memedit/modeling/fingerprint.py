@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,28 @@ def model_fingerprint(model: nn.Module) -> str:
     Every parameter counts as float32, so that a bfloat16 checkpoint has the same fingerprint
     whether it was loaded as bfloat16 or as float32.  About a second per gigabyte.
     """
-    digest = hashlib.sha256()
     config: Any = getattr(model, "config", None)
+    known = None if config is None else config.to_dict()
+    return weights_fingerprint(known, sorted(model.named_parameters()))
+
+
+def weights_fingerprint(
+    config: dict[str, Any] | None, weights: Iterable[tuple[str, Tensor]]
+) -> str:
+    """Return ``model_fingerprint`` of a model that need not be in memory at once.
+
+    Args:
+        config: the configuration as plain values.
+        weights: every parameter with its name, sorted by name; tied ones once, under the name that
+            the model gives first.
+
+    """
+    digest = hashlib.sha256()
     if config is not None:
-        digest.update(_canonical(config.to_dict()))
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(f"\n{name} {tuple(parameter.shape)}\n".encode())
-        flat = parameter.detach().reshape(-1)
+        digest.update(_canonical(config))
+    for name, weight in weights:
+        digest.update(f"\n{name} {tuple(weight.shape)}\n".encode())
+        flat = weight.detach().reshape(-1)
         for start in range(0, flat.numel(), 1 << 24):
             part = flat[start : start + (1 << 24)].to(device="cpu", dtype=torch.float32)
             digest.update(part.numpy().tobytes())

@@ -1,0 +1,218 @@
+"""``memedit bake``: compute what to add to a checkpoint's weights so that edits hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memedit.cli import options as opt
+from memedit.cli.output import print_json, progress
+from memedit.errors import SettingsError
+from memedit.types import EditRequest
+
+if TYPE_CHECKING:
+    from memedit.modeling.delta import EditVersion, WeightDelta
+
+
+class Shape(StrEnum):
+    """What is written."""
+
+    DELTA = "delta"
+    LORA = "lora"
+    CHECKPOINT = "checkpoint"
+
+
+def bake(
+    method: Annotated[str, typer.Option(help="memit, r-rome, alphaedit, emmet, ft-m, ...")],
+    model: Annotated[Path, typer.Option(metavar="DIR", help="Checkpoint folder.")],
+    into: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder to write; it must not exist yet.")
+    ],
+    edits: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Edits to bake; else the live ones of the memory."),
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="Of the file: auto, jsonl, knowedit, zsre, ...")
+    ] = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many edits.")] = None,
+    shape: Annotated[
+        Shape, typer.Option("--as", help="delta, or ready to serve: lora, checkpoint.")
+    ] = Shape.DELTA,
+    rank: Annotated[
+        int | None,
+        typer.Option(min=1, max=512, help="Of a LoRA: cut to this rank; else lose nothing."),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(min=0, help="Layer to edit; else as 'memedit locate' found.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; repeatable."),
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Text for statistics; else the model samples its own."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    namespace: opt.Namespace = None,
+    memory: opt.MemoryUrl = None,
+    url: opt.ProxyUrl = None,
+    key: opt.Key = None,
+    config: opt.ConfigFile = None,
+    json: opt.Json = False,
+) -> None:
+    """Compute the change of weights that makes edits true, and write it: nothing else is changed.
+
+    All edits are optimised together. A question is put as a chat turn where the model has a
+    template, anything else is continued. What is written can be looked at, added up, merged and
+    shipped with 'memedit delta'.
+
+    Example: memedit bake --method memit --edits wiki.json --model DIR --into deltas/wiki
+    """
+    if rank is not None and shape is not Shape.LORA:
+        raise SettingsError("--rank is the rank of a LoRA; give it with --as lora")
+    if edits is not None and (memory or url or namespace):
+        raise SettingsError("--edits names a file; leave out --memory, --url and --namespace")
+    settings = _settings(setting or [], layer)
+    if edits is not None:
+        requests, versions = _of_file(edits, format, limit), []
+    else:
+        requests, versions = _of_memory(memory, url, key, config, namespace, limit)
+    if not requests:
+        raise SettingsError("there is nothing to bake: no edits in the file, or none live")
+    from memedit.engine.loading import load_model, need_models_extra
+
+    need_models_extra()
+    from memedit.editing.catalog import open_editor
+    from memedit.modeling.fingerprint import model_fingerprint
+    from memedit.modeling.forms import AutoForm
+    from memedit.modeling.loading_bar import without_loading_bar
+    from memedit.modeling.new_folder import check_new
+
+    check_new(into)
+    with without_loading_bar():
+        loaded = load_model(model, dtype=dtype, device=device)
+    form = AutoForm.of(loaded.tokenizer)
+    editor = open_editor(method, settings, prompt_form=form, **_statistics(method, corpus))
+    with progress(f"{method}: statistics") as tell:
+        editor = editor.resolved(loaded.model, loaded.tokenizer, tell)
+    with progress(f"{method}: {len(requests)} edits") as tell:
+        delta = editor.edit(loaded.model, loaded.tokenizer, requests, tell)
+    delta = replace(delta, base=model_fingerprint(loaded.model), edits=tuple(versions))
+    extra = _write(delta, shape, model, into, rank)
+    if json:
+        from memedit.modeling.delta_files import delta_record
+
+        print_json({"folder": str(into), "as": shape.value, **delta_record(delta), **extra})
+        return
+    notes = delta.notes
+    typer.echo(f"{method}: {len(requests)} edits, {len(delta.names())} changed parameters")
+    if "loss_before" in notes:
+        typer.echo(
+            f"loss of the new answers, as searched: {notes['loss_before']:.3f} before, "
+            f"{notes['loss_after']:.3f} after"
+        )
+    for name, value in extra.items():
+        typer.echo(f"{name.replace('_', ' ')}: {value}")
+    typer.echo(f"written as {shape.value} to {into}")
+
+
+def _write(
+    delta: WeightDelta, shape: Shape, model: Path, into: Path, rank: int | None
+) -> dict[str, Any]:
+    """Write what was asked for; returns what there is to say of it beside the delta."""
+    if shape is Shape.DELTA:
+        delta.save(into)
+        return {}
+    if shape is Shape.CHECKPOINT:
+        from memedit.modeling.delta_merge import merge
+
+        with progress("merging") as tell:
+            done = merge(delta, model, into, progress=tell)
+        return {"weight_files_changed": done.rewritten}
+    from memedit.modeling.checkpoint import Checkpoint
+    from memedit.modeling.delta_lora import to_lora
+
+    with progress("factorising") as tell:
+        written = to_lora(
+            delta,
+            into,
+            Checkpoint(model).skeleton,
+            rank=rank,
+            base_model=str(model),
+            progress=tell,
+        )
+    return {"max_lora_rank": written.max_lora_rank, "relative_error": written.relative_error}
+
+
+def _of_file(file: Path, format: str, limit: int | None) -> list[EditRequest]:
+    from memedit.memory.formats import read_edits
+
+    read = read_edits(format, file)
+    for one in read.skipped[:3]:
+        typer.echo(f"skipped {one.record}: {one.reason}", err=True)
+    if len(read.skipped) > 3:
+        typer.echo(f"and {len(read.skipped) - 3} more records skipped", err=True)
+    return read.requests[:limit]
+
+
+def _of_memory(
+    memory: str | None,
+    url: str | None,
+    key: str | None,
+    config: Path | None,
+    namespace: str | None,
+    limit: int | None,
+) -> tuple[list[EditRequest], list[EditVersion]]:
+    from memedit.cli.store import open_store
+    from memedit.modeling.delta import EditVersion
+
+    with open_store(memory, url, key, config, create=False) as store:
+        live = list(store.list(namespace=namespace))[:limit]
+    return [edit.request for edit in live], [EditVersion(edit.id, edit.version) for edit in live]
+
+
+def _statistics(method: str, corpus: Path | None) -> dict[str, Any]:
+    """Return where second moments come from, for methods that need them."""
+    if corpus is None:
+        return {}
+    from memedit.editing.catalog import EDITORS
+    from memedit.editing.key_value import KeyValueEditor
+    from memedit.editing.statistics import Statistics
+
+    if not issubclass(EDITORS.get(method), KeyValueEditor):
+        raise SettingsError(f"{method} takes no statistics; leave out --corpus")
+    return {"statistics": Statistics(corpus)}
+
+
+def _settings(given: Sequence[str], layer: int | None) -> dict[str, Any]:
+    """Return the method's settings: ``search.steps=20`` is a field of a field.
+
+    Raises:
+        SettingsError: one is not of the form NAME=VALUE.
+
+    """
+    import json as parser
+
+    found: dict[str, Any] = {} if layer is None else {"layer": layer}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise SettingsError(f"--set {text!r}: expected NAME=VALUE, e.g. search.steps=20")
+        try:
+            read: Any = parser.loads(value)
+        except ValueError:
+            read = value
+        *above, last = name.split(".")
+        place = found
+        for part in above:
+            place = place.setdefault(part, {})
+        place[last] = tuple(read) if isinstance(read, list) else read
+    return found
