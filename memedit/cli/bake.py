@@ -81,8 +81,9 @@ def bake(
     if edits is not None and (memory or url or namespace):
         raise SettingsError("--edits names a file; leave out --memory, --url and --namespace")
     settings = _settings(setting or [], layer)
+    versions: list[EditVersion] = []
     if edits is not None:
-        requests, versions = _of_file(edits, format, limit), []
+        requests = _of_file(edits, format, limit)
     else:
         requests, versions = _of_memory(memory, url, key, config, namespace, limit)
     if not requests:

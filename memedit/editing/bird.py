@@ -88,9 +88,10 @@ class Bird(RankOne[BirdConfig]):
             new, there, back = (g[owners] for g in goals)
             pulled = _distance(subjects, there, back, new)
             pushed = _distance(subjects, there, back, old[owners]) * has_old[owners]
-            per_edit = count / max(1, len(owners.unique()))
-            whole = (pulled - config.push * pushed).sum() / per_edit
-            return config.pull * whole / states.shape[-1] ** 0.5
+            per_edit = count / max(1, len(set(owners.tolist())))
+            whole: Tensor = (pulled - config.push * pushed).sum() / per_edit
+            weighed: Tensor = config.pull * whole / states.shape[-1] ** 0.5
+            return weighed
 
         return Extra(block, term)
 
@@ -104,7 +105,9 @@ def words_of(request: EditRequest) -> tuple[str, str]:
 
 
 def _distance(subject: Tensor, there: Tensor, back: Tensor, object_: Tensor) -> Tensor:
-    return (subject + there - object_).norm(dim=-1) + (object_ + back - subject).norm(dim=-1)
+    far: Tensor = (subject + there - object_).norm(dim=-1)
+    near: Tensor = (object_ + back - subject).norm(dim=-1)
+    return far + near
 
 
 def _means(model: nn.Module, tokenizer: Any, block: nn.Module, texts: Sequence[str]) -> Tensor:
@@ -116,4 +119,5 @@ def _means(model: nn.Module, tokenizer: Any, block: nn.Module, texts: Sequence[s
     real = batch.attention_mask.to(states.device)
     if len(texts) and bool((batch.input_ids[:, 0] == (tokenizer.bos_token_id or -1)).all()):
         real = real * (real.cumsum(1) > 1)
-    return (states * real[..., None]).sum(1) / real.sum(1, keepdim=True).clamp(min=1)
+    means: Tensor = (states * real[..., None]).sum(1) / real.sum(1, keepdim=True).clamp(min=1)
+    return means

@@ -85,7 +85,8 @@ def null_space(moment: Tensor, share: float) -> Tensor:
 
     """
     values, vectors = torch.linalg.eigh(moment)
-    return vectors[:, values < share * values.mean()]
+    free: Tensor = vectors[:, values < share * values.mean()]
+    return free
 
 
 def within(
@@ -120,6 +121,7 @@ def solve(system: Tensor, right: Tensor) -> Tensor:
         DivergedError: the system is singular, or the solution is no number.
 
     """
+    found: Tensor
     found, failed = torch.linalg.solve_ex(system, right)
     if int(failed) or not bool(torch.isfinite(found).all()):
         raise DivergedError(

@@ -90,7 +90,7 @@ class KeyValueEditor(Editor[K]):
         settled = super().resolved(model)
         config = settled.config
         if settled.spreads:
-            layers = config.layers or (settled.site.layers if settled.site else (config.layer,))
+            layers = config.layers or (settled.site.layers if settled.site else (settled.layer,))
             settled.config = replace(config, layers=layers, layer=layers[-1])
         if tokenizer is None:
             return settled

@@ -225,4 +225,5 @@ class Kn(Editor[KnConfig]):
 
 def _unit(row: Tensor) -> Tensor:
     wide = row.detach().float()
-    return wide / wide.norm().clamp(min=1e-12)
+    unit: Tensor = wide / wide.norm().clamp(min=1e-12)
+    return unit

@@ -23,7 +23,7 @@ from memedit.editing.base import Progress
 from memedit.editing.fine_tuning import target_losses
 from memedit.editing.rows import Padded, Row, padded
 from memedit.errors import DivergedError, InvalidInputError
-from memedit.modeling.hooks import add, catch
+from memedit.modeling.hooks import Caught, add, catch
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +199,9 @@ class Search:
             for module, unit, size in zip(self.modules, units, scale, strict=True):
                 shift = (unit * size)[owners]
                 stack.enter_context(add(module, "output", rows.subjects, shift))
-            seen = self.extra and stack.enter_context(
-                catch(self.extra.module, "output", keep_graph=True)
-            )
+            seen: Caught | None = None
+            if self.extra is not None:
+                seen = stack.enter_context(catch(self.extra.module, "output", keep_graph=True))
             logits = self._logits(rows)
         graded = target_losses(logits[:count], _top(rows, count).batch.to(self.device))
         local = torch.searchsorted(chosen, owners[:count])
