@@ -80,7 +80,7 @@ class Session:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
@@ -107,7 +107,7 @@ class Session:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, (text, done.stdout, done.stderr)

@@ -37,7 +37,7 @@ def stack(tiny_checkpoint: Path, tmp_path: Path, encoder: object) -> Iterator[st
 
 
 def test_a_model_of_ones_own_is_served_with_edits(stack: str) -> None:
-    with memedit.Client(stack) as client, httpx2.Client(base_url=stack, timeout=60) as http:
+    with memedit.Client(stack) as client, httpx2.Client(base_url=stack, timeout=300) as http:
         body = {
             "model": "tiny",
             "messages": [{"role": "user", "content": ASKED}],
@@ -96,7 +96,7 @@ def test_a_taken_port_is_said(tmp_path: Path, encoder: object) -> None:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     assert ran.returncode == 2
@@ -110,7 +110,7 @@ def test_the_engine_says_a_taken_port_before_it_loads(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         command = [*MEMEDIT, "engine", "--model", str(tmp_path), "--port", str(port), "--json"]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 2 and ran.stdout == ""
     assert "another engine.port" in json.loads(ran.stderr)["error"]["message"]
 

@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.vllm)
                 if item.get_closest_marker("timeout") is None:
                     # The first of them waits for vLLM, which takes minutes on a busy machine.
-                    item.add_marker(pytest.mark.timeout(600))
+                    item.add_marker(pytest.mark.timeout(1200))
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ class Server:
         port: int,
         log: Path,
         ready: str = "/health",
-        patience: float = 60.0,
+        patience: float = 300.0,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class Server:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def stop(self, patience: float = 20.0) -> int | None:
+    def stop(self, patience: float = 60.0) -> int | None:
         """Ask the server to end, and end its whole group when it does not; returns its code."""
         if self._process is None:
             return None

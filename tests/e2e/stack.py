@@ -55,7 +55,7 @@ class Vllm(Server):
             "DO_NOT_TRACK": "1",
         }
         # Its working directory is the log's: vLLM must not see memedit's sources on its path.
-        super().__init__(command, port=port, log=log, patience=420, env=env, cwd=log.parent)
+        super().__init__(command, port=port, log=log, patience=900, env=env, cwd=log.parent)
 
     def metric(self, name: str) -> float:
         """Return the sum of a counter or gauge over its labels."""
@@ -95,7 +95,7 @@ class Proxy(Server):
             port=port,
             log=folder / "proxy.log",
             ready=ready,
-            patience=90,
+            patience=300,
             env=own_settings(settings),
             cwd=folder,
         )

@@ -56,12 +56,12 @@ def _send(proxy: Proxy, wire: Wire, body: dict[str, Any], namespace: str) -> soc
         f"POST {wire.path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         f"x-memedit-namespace: {namespace}\r\ncontent-length: {len(data)}\r\n\r\n"
     )
-    client = socket.create_connection(("127.0.0.1", proxy.port), timeout=60)
+    client = socket.create_connection(("127.0.0.1", proxy.port), timeout=300)
     client.sendall(head.encode() + data)
     return client
 
 
-def _until(met: Any, patience: float = 30.0) -> None:
+def _until(met: Any, patience: float = 180.0) -> None:
     deadline = time.monotonic() + patience
     while not met():
         assert time.monotonic() < deadline, f"not within {patience} s"

@@ -68,7 +68,7 @@ def test_kill_9_in_the_middle_of_additions(alone: Proxy) -> None:
         while (number := next(numbers)) < ADDITIONS:
             fact = _fact(number)
             try:
-                reply = send(alone.url, "POST", "/memedit/v1/edits", {"edits": [fact]}, timeout=30)
+                reply = send(alone.url, "POST", "/memedit/v1/edits", {"edits": [fact]}, timeout=120)
             except (OSError, http.client.HTTPException):
                 return
             assert reply.status == 201, reply.body

@@ -221,7 +221,7 @@ def test_an_answer_that_is_cut_in_the_middle_does_not_look_whole(
     with Relay(vllm.port) as relay, Proxy(tmp_path, relay.url) as proxy:
         relay.cut_after = 400
         body = json.dumps(wire.body(UNRELATED[1], tokens=20, stream=True))
-        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=120)
         broken = False
         with contextlib.closing(connection):
             connection.request("POST", wire.path, body, {"content-type": "application/json"})

@@ -98,13 +98,13 @@ def served(app: Starlette) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
-    thread.join(timeout=30)
+    thread.join(timeout=120)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +115,7 @@ def base_url(loaded: LoadedModel) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def http(base_url: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=base_url, timeout=60) as client:
+    with httpx2.Client(base_url=base_url, timeout=120) as client:
         yield client
 
 

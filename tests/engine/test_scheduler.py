@@ -61,7 +61,7 @@ def test_every_family_in_any_batch_is_what_generate_says(loaded: LoadedModel, fa
         for one, _ in made:  # one by one: they join while others are decoding, and leave early
             scheduler.submit([one])
         for _, deltas in made:
-            assert deltas.get(timeout=60).error is None
+            assert deltas.get(timeout=120).error is None
     assert [one.output for one, _ in made] == expected
     assert other.can_be_padded == (family != "bloom")
 
@@ -71,9 +71,9 @@ def test_a_cancelled_sequence_is_dropped(loaded: LoadedModel) -> None:
         gone, deltas = sequence(loaded, [7, 8, 9], 100_000, stream=True)
         stays, kept = sequence(loaded, [9, 9], 20)
         scheduler.submit([gone, stays])
-        deltas.get(timeout=10)
+        deltas.get(timeout=120)
         gone.cancel()
-        assert kept.get(timeout=10).finish_reason == "length"
+        assert kept.get(timeout=120).finish_reason == "length"
         time.sleep(0.05)
         length = len(gone.output)
         time.sleep(0.1)
@@ -85,7 +85,7 @@ def test_more_than_fits_waits_its_turn(loaded: LoadedModel) -> None:
     with Scheduler(loaded, max_batch=2, max_cached_tokens=40) as scheduler:
         made = [sequence(loaded, [number + 5, 6], 15) for number in range(7)]
         scheduler.submit([one for one, _ in made])
-        assert [deltas.get(timeout=20).finish_reason for _, deltas in made] == ["length"] * 7
+        assert [deltas.get(timeout=120).finish_reason for _, deltas in made] == ["length"] * 7
 
 
 def test_a_failing_step_ends_its_sequences_only(
@@ -94,10 +94,10 @@ def test_a_failing_step_ends_its_sequences_only(
     with Scheduler(loaded) as scheduler:
         broken, failed = sequence(loaded, [10**6], 3)  # no such row of the embedding
         scheduler.submit([broken])
-        assert failed.get(timeout=10).error is not None
+        assert failed.get(timeout=120).error is not None
         fine, deltas = sequence(loaded, [5], 3)
         scheduler.submit([fine])
-        assert deltas.get(timeout=10).error is None
+        assert deltas.get(timeout=120).error is None
     assert "failed" in caplog.text
 
 
@@ -108,9 +108,9 @@ def test_closing_fails_what_is_left(loaded: LoadedModel) -> None:
         assert scheduler.alive
         endless, deltas = sequence(loaded, [5], 100_000, stream=True)
         scheduler.submit([endless])
-        deltas.get(timeout=10)
+        deltas.get(timeout=120)
     assert not scheduler.alive
-    while (delta := deltas.get(timeout=10)).error is None:
+    while (delta := deltas.get(timeout=120)).error is None:
         pass
     assert isinstance(delta.error, EngineStopped)
     with pytest.raises(EngineStopped):

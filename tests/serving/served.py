@@ -57,7 +57,7 @@ class Served:
         body: bytes | None = None,
         headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.putrequest(method, target, skip_accept_encoding=True)
             pairs = list(headers.items() if isinstance(headers, Mapping) else headers)

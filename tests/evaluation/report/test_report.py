@@ -193,7 +193,7 @@ def test_a_browser_shows_it(written: Path, tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
