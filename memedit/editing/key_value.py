@@ -79,6 +79,8 @@ class KeyValueEditor(Editor[K]):
         """What may stand before a prompt; settled by ``resolved``."""
         self.moments: dict[int, Tensor] = {}
         """Layer -> C, float64 [in, in]; settled by ``resolved``."""
+        self._cut: tuple[Sequence[EditRequest], list[list[Row]]] | None = None
+        # The last requests that were cut into rows: one edit needs them several times.
 
     def resolved(
         self, model: nn.Module, tokenizer: Any = None, progress: Progress | None = None
@@ -88,6 +90,7 @@ class KeyValueEditor(Editor[K]):
         Edit after edit, call it once, before the first: statistics are the unedited model's.
         """
         settled = super().resolved(model)
+        settled._cut = None
         config = settled.config
         if settled.spreads:
             layers = config.layers or (settled.site.layers if settled.site else (settled.layer,))
@@ -114,6 +117,8 @@ class KeyValueEditor(Editor[K]):
 
     def written(self, tokenizer: Any, requests: Sequence[EditRequest]) -> list[list[Row]]:
         """Return for every edit its prompt and target in every context, the bare one first."""
+        if self._cut is not None and self._cut[0] is requests:
+            return self._cut[1]
         rows = []
         for number, request in enumerate(requests):
             own = []
@@ -123,6 +128,7 @@ class KeyValueEditor(Editor[K]):
                 tokens = self.tokens(tokenizer, asked)
                 own.append(place(tokenizer, request, tokens, prompt, number, self.prompt_form))
             rows.append(own)
+        self._cut = (requests, rows)
         return rows
 
     def essences(self, tokenizer: Any, requests: Sequence[EditRequest]) -> list[Row]:

@@ -29,7 +29,8 @@ def subject_span(
     """Cut a prompt into tokens and find its subject; in a padded batch add ``Batch.starts``.
 
     Of a subject that occurs twice, the last occurrence counts, and whole words go before parts of
-    words.  In a rendered prompt only the prompt itself is searched, not what the form adds to it.
+    words.  Where it does not stand as it is spelled, its first letter may be of the other case.
+    In a rendered prompt only the prompt itself is searched, not what the form adds to it.
 
     Raises:
         InvalidInputError: the prompt does not hold the subject, or the tokenizer gives no offsets.
@@ -73,10 +74,13 @@ def _last_occurrence(text: str, subject: str, prompt: str | None) -> int:
     within = text[low:high]
     before = r"(?<!\w)" if subject[0].isalnum() else ""
     after = r"(?!\w)" if subject[-1].isalnum() else ""
-    words = [m.start() for m in re.finditer(f"(?={before}{re.escape(subject)}{after})", within)]
-    at = words[-1] if words else within.rfind(subject)
-    if at >= 0:
-        return low + at
+    # "the Bahamas" may begin a sentence, and "The Bahamas" stand within one.
+    turned = subject[0].swapcase() + subject[1:]
+    for spelled in (subject, turned) if len(turned) == len(subject) else (subject,):
+        words = [m.start() for m in re.finditer(f"(?={before}{re.escape(spelled)}{after})", within)]
+        at = words[-1] if words else within.rfind(spelled)
+        if at >= 0:
+            return low + at
     near = within.casefold().rfind(subject.casefold())
     hint = (
         f" It holds {within[near : near + len(subject)]!r}: write the subject as the prompt does."

@@ -72,6 +72,14 @@ def test_in_a_padded_batch_it_is_shifted_by_the_rows_start(side: Any) -> None:
         assert tokenizer.decode([token]).strip() == "Paris"
 
 
+def test_a_subject_may_begin_a_sentence() -> None:
+    tokenizer = tiny_tokenizer()
+    encoded, span = subject_span(tokenizer, "The Bahamas is governed from", "the Bahamas")
+    assert encoded.offsets is not None and encoded.offsets[span.last][1] == len("The Bahamas")
+    exact, last = subject_span(tokenizer, "the Bahamas: The Bahamas", "the Bahamas")
+    assert exact.offsets is not None and exact.offsets[last.last][1] == len("the Bahamas")
+
+
 def test_a_subject_that_is_absent_is_an_error_that_helps() -> None:
     tokenizer = tiny_tokenizer()
     with pytest.raises(InvalidInputError, match="does not hold the subject 'Berlin'"):
