@@ -1,4 +1,4 @@
-"""kill -9 in the middle of additions: what was acknowledged is there."""
+"""kill -9 in the middle of 1,000 additions: what was acknowledged is there."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pathlib import Path
 
 from memedit.memory import EditMemory
 from memedit.types import Status
-from tests.amounts import WHOLE
 from tests.memory.hashing_encoder import HashingEncoder
 
-ADDITIONS = 1_000 if WHOLE else 400
-KILLS = 6 if WHOLE else 3
+ADDITIONS = 1_000
+KILLS = 6
 
 
 def test_kill_in_the_middle_of_additions(url: str) -> None:

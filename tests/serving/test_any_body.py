@@ -92,7 +92,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @settings(
-    max_examples=120,
+    max_examples=300,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
@@ -110,7 +110,7 @@ def test_no_request_body_makes_memedit_fail(stack: Stack, path: str, body: bytes
         assert len(arrived) > len(body)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     target=st.sampled_from(["/edits", "/route", "/edits/e-1"]),
     body=bodies
