@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"routing", "memory", "wiring"},
     "editing": {"modeling"},
     "adapters": {"modeling"},
-    "engine": set(),
+    "engine": {"modeling"},
     "evaluation": {"modeling"},
     # The composition root: the only module that names concrete classes of several rooms; the
     # command line and the client's transport get their parts from it.

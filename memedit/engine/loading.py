@@ -117,36 +117,12 @@ def load_model(
 
     """
     need_models_extra()
-    path = Path(path)
-    _check_files(path)
-    torch: Any = importlib.import_module("torch")
-    transformers: Any = importlib.import_module("transformers")
-
     if dtype not in DTYPES:
         raise InvalidInputError(f"unknown dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
-    chosen = _device(device)
-    number: Any = getattr(torch, dtype) if dtype != "auto" else "auto"
-    if dtype == "auto" and chosen.type == "cpu":
-        number = torch.float32  # reproducible, and no slower than bfloat16 on most CPUs
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model, report = transformers.AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=number,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except Exception as error:  # the loaders of three libraries raise what they like
-        raise InvalidInputError(
-            f"{path} cannot be loaded as a causal language model: {error}"
-        ) from error
-    if report["missing_keys"]:
-        names = sorted(report["missing_keys"])
-        raise InvalidInputError(
-            f"the weights in {path} lack {len(names)} tensors that its config.json asks for "
-            f"(first: {names[0]}); they would be random numbers"
-        )
+    from memedit.modeling.loading import load_checkpoint  # torch, only now known to be there
+
+    path = Path(path)
+    model, tokenizer = load_checkpoint(path, dtype=dtype, device=device)
     if model.config.is_encoder_decoder:
         raise InvalidInputError(f"{path} is an encoder-decoder model; the engine serves decoders")
     # recurrent models call their state a cache too: they are known by having no attention heads
@@ -156,71 +132,14 @@ def load_model(
             f"{path} is a {type(model).__name__}, which keeps no key-value cache; "
             "the engine serves models with attention"
         )
-    if getattr(tokenizer, "is_fast", False):
-        # A checkpoint may carry its training's truncation and padding; a prompt must stay whole,
-        # and a backend that is never reconfigured can be shared between threads.
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
     return LoadedModel(
         name=name or path.resolve().name,
-        model=model.to(chosen).eval(),
+        model=model,
         tokenizer=tokenizer,
         max_length=_max_length(model.config),
         stop_ids=_stop_ids(model, tokenizer),
         defaults=_sampling_defaults(path / "generation_config.json"),
     )
-
-
-def _check_files(path: Path) -> None:
-    """Raise MissingResourceError for the first thing that a checkpoint must have and has not."""
-    if not path.is_dir():
-        raise MissingResourceError(
-            f"no checkpoint folder at {path}; expected a local folder with config.json, "
-            "*.safetensors and tokenizer files (nothing is downloaded)"
-        )
-    if not (path / "config.json").is_file():
-        raise MissingResourceError(f"{path} has no config.json, so it is no checkpoint folder")
-    index = path / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            shards = sorted(
-                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            )
-        except (ValueError, KeyError, AttributeError, OSError) as error:
-            raise InvalidInputError(f"{index} is no index of weights: {error!r}") from error
-        lost = [shard for shard in shards if not (path / shard).is_file()]
-        if lost:
-            raise MissingResourceError(
-                f"{path} lacks {len(lost)} of {len(shards)} weight files: {', '.join(lost)}"
-            )
-    elif not (path / "model.safetensors").is_file():
-        raise MissingResourceError(
-            f"{path} has no model.safetensors (nor model.safetensors.index.json); "
-            "pickled weights are not read: save the checkpoint with safetensors"
-        )
-    tokenizers = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
-    if not any((path / file).is_file() for file in tokenizers):
-        raise MissingResourceError(
-            f"{path} has no tokenizer; expected one of {', '.join(tokenizers)}"
-        )
-
-
-def _device(device: str) -> Any:
-    torch = importlib.import_module("torch")
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise InvalidInputError(
-            f"unknown device {device!r}; expected auto, cpu, cuda, cuda:N or mps"
-        ) from error
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if not there.get(chosen.type, lambda: True)():
-        raise MissingResourceError(f"device {device!r} is not available here; try --device auto")
-    return chosen
 
 
 def _max_length(config: Any) -> int:

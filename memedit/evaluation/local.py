@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from memedit.evaluation.checkpoint import load_checkpoint
 from memedit.evaluation.forward import Batches
 from memedit.evaluation.prompts import Encoded, Form, PromptEncoder, by_length
 from memedit.evaluation.protocols import Answer, Forced
@@ -21,6 +20,7 @@ from memedit.modeling.fingerprint import (
     texts_fingerprint,
     tokenizer_fingerprint,
 )
+from memedit.modeling.loading import load_checkpoint
 
 BATCH_TOKENS = 8_192
 MOST_AT_ONCE = 64
@@ -73,7 +73,7 @@ class LocalModel:
         dtype: str = "auto",
         device: str = "auto",
     ) -> Self:
-        """Load a checkpoint folder; see ``memedit.evaluation.checkpoint``."""
+        """Load a checkpoint folder; see ``memedit.modeling.loading``."""
         model, tokenizer = load_checkpoint(folder, dtype=dtype, device=device)
         return cls(model, tokenizer, name=folder.resolve().name, form=form)
 
