@@ -108,7 +108,7 @@ def evaluate(
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16; auto is float32 on a CPU.")
     ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: opt.Device = "auto",
     served: Annotated[
         str | None,
         typer.Option("--served-model", help="With --proxy: else the first that it lists."),

@@ -45,8 +45,8 @@ def locate(
         Path | None,
         typer.Option(metavar="DIR", help="Where sites are kept; else the user's cache folder."),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    dtype: opt.Dtype = "auto",
+    device: opt.Device = "auto",
     json: opt.Json = False,
 ) -> None:
     """Find by causal tracing which layers recall facts, and keep them as the layers to edit.

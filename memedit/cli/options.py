@@ -54,6 +54,8 @@ Rephrases = Annotated[
 Aliases = Annotated[
     list[str] | None, typer.Option("--alias", help="Another name of the subject; repeatable.")
 ]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Moment = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="UTC.")
 ]

@@ -46,6 +46,10 @@ class AlphaEdit(Spreading[AlphaEditConfig]):
     """
 
     config_type = AlphaEditConfig
+    bases: dict[int, Tensor]
+    """Layer -> an orthonormal basis of the null space, float64 [in, r]."""
+    names: dict[int, str]
+    """Layer -> its value matrix's name."""
 
     def resolved(
         self, model: nn.Module, tokenizer: Any = None, progress: Progress | None = None
@@ -57,11 +61,6 @@ class AlphaEdit(Spreading[AlphaEditConfig]):
         }
         settled.names = {n: architecture(model).layer(n).down.name for n in settled.layers}
         return settled
-
-    bases: dict[int, Tensor]
-    """Layer -> an orthonormal basis of the null space, float64 [in, r]."""
-    names: dict[int, str]
-    """Layer -> its value matrix's name."""
 
     def write(self, layer: int, residuals: Tensor, keys: Tensor) -> Factors:
         """Write the keys inside the null space."""

@@ -112,6 +112,11 @@ class Editor(ABC, Generic[C]):
         return self.config.layer is not None
 
     @property
+    def name(self) -> str:
+        """The registry's name of the method."""
+        return str(getattr(type(self), "registered_name", type(self).__name__))
+
+    @property
     def layer(self) -> int:
         """The layer it edits, once that is settled."""
         if self.config.layer is None:

@@ -10,8 +10,10 @@ from torch import nn
 
 from memedit.editing.base import Progress
 from memedit.editing.closed_forms import equality
-from memedit.editing.key_value import KeyValueConfig, KeyValueEditor, factors_of, made_of
+from memedit.editing.key_value import KeyValueConfig, KeyValueEditor
+from memedit.editing.matrices import factors_of, made_of
 from memedit.errors import InvalidInputError
+from memedit.modeling.architecture import architecture
 from memedit.modeling.delta import WeightDelta
 from memedit.registry import register
 from memedit.types import EditRequest
@@ -47,14 +49,12 @@ class Emmet(KeyValueEditor[EmmetConfig]):
         progress: Progress,
     ) -> WeightDelta:
         """Search the values together and write all keys at once."""
-        down = self._layer(model, self.layer).down
+        down = architecture(model).layer(self.layer).down
         found = self.search(model, tokenizer, requests, [down.module], progress)
-        where = [(down.module, "output")]
-        values = self.states(model, tokenizer, requests, where, bare=True)[0]
-        values = values + found.deltas[0].double().cpu()
-        keys = self.states(model, tokenizer, requests, [(down.module, "input")])[0]
+        [states] = self.states(model, tokenizer, requests, [(down.module, "input")])
+        keys = states.mean(1)
         factors = equality(
-            (values - made_of(down, keys)).T,
+            (found.wanted - made_of(down, keys)).T,
             keys.T,
             self.moments[self.layer],
             self.config.ridge if len(requests) > 1 else 0.0,

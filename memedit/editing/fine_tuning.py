@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from memedit.editing.base import Editor, EditorConfig, Progress
+from memedit.editing.losses import Graded
 from memedit.errors import DivergedError, InvalidInputError
 from memedit.modeling.architecture import Matrix, architecture
 from memedit.modeling.delta import WeightDelta
@@ -58,16 +59,6 @@ class FineTuningConfig(EditorConfig):
 
 
 F = TypeVar("F", bound=FineTuningConfig)
-
-
-@dataclass(frozen=True, slots=True)
-class Graded:
-    """A batch under the present weights."""
-
-    losses: Tensor
-    """float32 [B]: with a graph."""
-    learned: Tensor
-    """bool [B]: whether the target would be said."""
 
 
 class FineTuning(Editor[F]):
@@ -146,7 +137,7 @@ class FineTuning(Editor[F]):
             "loss_after": end[0],
             "learned": end[1],
         }
-        return WeightDelta({matrix.name: change.detach()}, self._name(), notes=notes)
+        return WeightDelta({matrix.name: change.detach()}, self.name, notes=notes)
 
     def _loss(
         self,
@@ -180,25 +171,9 @@ class FineTuning(Editor[F]):
         output: Any = functional_call(model, {matrix.name: weight}, (), batch.inputs(model))
         return self.grade(output.logits.float(), batch.to(output.logits.device))
 
-    def _name(self) -> str:
-        name: str = getattr(type(self), "registered_name", type(self).__name__)
-        return name
-
     def _diverged(self, start: float, now: float, steps: int, rate: float) -> DivergedError:
         return DivergedError(
-            f"{self._name()} diverged at layer {self.layer}: the loss began at {start:.4f} and is "
+            f"{self.name} diverged at layer {self.layer}: the loss began at {start:.4f} and is "
             f"{now:.4f} after {steps} steps; nothing was changed. Try a rate under "
             f"{rate:.2g}, another layer, or fewer edits at once"
         )
-
-
-def target_losses(logits: Tensor, batch: Batch) -> Graded:
-    """Grade by the mean cross-entropy of each row's target tokens, its prompt masked."""
-    labels = batch.labels[:, 1:]
-    mask = labels >= 0
-    kept = labels.clamp(min=0)
-    scores = torch.log_softmax(logits[:, :-1], -1)
-    losses = -scores.gather(-1, kept[..., None])[..., 0]
-    per_row = (losses * mask).sum(1) / mask.sum(1)
-    said = (scores.argmax(-1) == kept) | ~mask
-    return Graded(per_row, said.all(1))

@@ -16,14 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from memedit.editing.base import Editor, EditorConfig, Progress, left_as_found
-from memedit.editing.closed_forms import Factors
 from memedit.editing.rows import Row, padded, place, sample_contexts
 from memedit.editing.statistics import Statistics
 from memedit.editing.values import Extra, Search, SearchConfig, Values
 from memedit.errors import DivergedError, InvalidInputError
-from memedit.modeling.architecture import Layer, Matrix, architecture
 from memedit.modeling.delta import LowRank, WeightDelta
-from memedit.modeling.hooks import catch
+from memedit.modeling.hooks import Side, catch
 from memedit.modeling.tokens import Tokens, encode_prompt
 from memedit.types import EditRequest
 
@@ -162,7 +160,7 @@ class KeyValueEditor(Editor[K]):
         worse = found.losses.mean() >= found.losses_before.mean()
         if found.steps and bool(worse):
             raise DivergedError(
-                f"{self._name()} found no values at layer {self.layer}: the mean loss began at "
+                f"{self.name} found no values at layer {self.layer}: the mean loss began at "
                 f"{float(found.losses_before.mean()):.4f} and is {float(found.losses.mean()):.4f} "
                 f"after {found.steps} steps; nothing was changed. Try a smaller rate, or another "
                 "layer"
@@ -174,9 +172,7 @@ class KeyValueEditor(Editor[K]):
         model: nn.Module,
         tokenizer: Any,
         requests: Sequence[EditRequest],
-        wanted: Sequence[tuple[nn.Module, str]],
-        *,
-        bare: bool = False,
+        wanted: Sequence[tuple[nn.Module, Side]],
     ) -> list[Tensor]:
         """Return what modules take in or give out at the subjects' last tokens, before the target.
 
@@ -185,31 +181,28 @@ class KeyValueEditor(Editor[K]):
             tokenizer: its tokenizer.
             requests: B edits.
             wanted: (module, "input" or "output").
-            bare: only the prompt alone; else the mean over all contexts.
 
         Returns:
-            For each of ``wanted`` float64 [B, d].
+            For each of ``wanted`` float64 [B, contexts, d], the prompt alone first.
 
         """
-        rows = []
-        for own in self.written(tokenizer, requests):
-            rows += [
-                Row(Tokens(r.tokens.prompt, ()), r.subject, r.edit)
-                for r in own[: 1 if bare else None]
-            ]
+        rows = [
+            Row(Tokens(row.tokens.prompt, ()), row.subject, row.edit)
+            for own in self.written(tokenizer, requests)
+            for row in own
+        ]
         found: list[list[Tensor]] = [[] for _ in wanted]
         for first in range(0, len(rows), self.config.search.rows):
             part = padded(rows[first : first + self.config.search.rows], tokenizer)
             with ExitStack() as stack, torch.no_grad():
                 caught = [
-                    stack.enter_context(catch(module, side, part.subjects))  # type: ignore[arg-type]
+                    stack.enter_context(catch(module, side, part.subjects))
                     for module, side in wanted
                 ]
                 model(**part.batch.inputs(model))
             for states, seen in zip(found, caught, strict=True):
                 states.append(seen.last.double().cpu())
-        per = 1 if bare else len(self.contexts)
-        return [torch.cat(s).reshape(len(requests), per, -1).mean(1) for s in found]
+        return [torch.cat(s).reshape(len(requests), len(self.contexts), -1) for s in found]
 
     # --- results ---
 
@@ -226,31 +219,4 @@ class KeyValueEditor(Editor[K]):
             "loss_after": float(found.losses.mean()),
             "learned": int((found.losses < self.config.search.enough).sum()),
         }
-        return WeightDelta(changes, self._name(), notes=notes)
-
-    def _name(self) -> str:
-        name: str = getattr(type(self), "registered_name", type(self).__name__)
-        return name
-
-    def _layer(self, model: nn.Module, number: int) -> Layer:
-        return architecture(model).layer(number)
-
-
-def stacked(factors: Sequence[Factors]) -> Factors:
-    """Return the sum of changes as one: ranks add up."""
-    return torch.cat([left for left, _ in factors], 1), torch.cat([right for _, right in factors])
-
-
-def factors_of(matrix: Matrix, factors: Factors) -> LowRank:
-    """Return ΔW = left @ right, (out, in), in the layout in which the parameter is stored."""
-    left, right = factors
-    if matrix.transposed:
-        left, right = right.T, left.T
-    return LowRank(left.float().contiguous(), right.float().contiguous())
-
-
-def made_of(matrix: Matrix, keys: Tensor) -> Tensor:
-    """Return what the value matrix makes of keys, bias included: float64 [B, in] -> [B, out]."""
-    values = keys @ matrix.as_out_in().detach().double().cpu().T
-    bias = getattr(matrix.module, "bias", None)
-    return values if bias is None else values + bias.detach().double().cpu()
+        return WeightDelta(changes, self.name, notes=notes)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from memedit.editing.base import Editor, EditorConfig, Progress
-from memedit.editing.fine_tuning import target_losses
-from memedit.editing.key_value import factors_of
+from memedit.editing.losses import target_losses
+from memedit.editing.matrices import factors_of
 from memedit.editing.rows import sample_contexts
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import Architecture, architecture
@@ -93,8 +93,12 @@ class Kn(Editor[KnConfig]):
                 f"numbers and values {parts.hidden_size}"
             )
         contexts = sample_contexts(model, tokenizer, config.contexts, 8, config.seed)
+        sizes = [
+            float(layer.down.as_out_in().detach().float().norm(dim=0).mean())
+            for layer in parts.layers
+        ]
         slots: dict[int, list[tuple[int, Tensor]]] = {}
-        before, chosen = [], 0
+        taught, chosen = [], 0
         for number, request in enumerate(requests):
             progress(number, len(requests))
             tokens = self.tokens(tokenizer, request)
@@ -104,14 +108,12 @@ class Kn(Editor[KnConfig]):
             old = self._old(model, tokenizer, request, prompts[0])
             neurons, activations = self._neurons(model, tokenizer, parts, prompts, old)
             chosen += len(neurons)
+            change = config.add * _unit(words[tokens.target[0]])
+            change = change - config.remove * _unit(words[old])
             for layer, neuron in neurons:
-                values = parts.layers[layer].down.as_out_in().detach().float()
-                size = values.norm(dim=0).mean()
-                change = config.add * _unit(words[tokens.target[0]])
-                change = change - config.remove * _unit(words[old])
                 sign = 1.0 if float(activations[layer, neuron]) >= 0 else -1.0
-                slots.setdefault(layer, []).append((neuron, sign * size * change))
-            before.append(tokens)
+                slots.setdefault(layer, []).append((neuron, sign * sizes[layer] * change))
+            taught.append(tokens)
         changes = {}
         for layer, made in sorted(slots.items()):
             down = parts.layers[layer].down
@@ -120,17 +122,17 @@ class Kn(Editor[KnConfig]):
             right[torch.arange(len(made)), torch.tensor([neuron for neuron, _ in made])] = 1.0
             changes[down.name] = factors_of(down, (left, right))
         progress(len(requests), len(requests))
-        delta = WeightDelta(changes, "kn")
+        delta = WeightDelta(changes, self.name)
         notes = {
             **self.notes(),
             "edits": len(requests),
             "neurons": chosen,
-            "loss_before": self._loss(model, tokenizer, before),
+            "loss_before": self._loss(model, tokenizer, taught),
             "layers": sorted(slots),
         }
         with delta.applied(model):
-            notes["loss_after"] = self._loss(model, tokenizer, before)
-        return WeightDelta(changes, "kn", notes=notes)
+            notes["loss_after"] = self._loss(model, tokenizer, taught)
+        return WeightDelta(changes, self.name, notes=notes)
 
     def _old(
         self, model: nn.Module, tokenizer: Any, request: EditRequest, prompt: tuple[int, ...]

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from memedit.editing.base import Progress
 from memedit.editing.closed_forms import Factors, least_squares
-from memedit.editing.key_value import KeyValueConfig, KeyValueEditor, factors_of
+from memedit.editing.key_value import KeyValueConfig, KeyValueEditor
+from memedit.editing.matrices import factors_of
 from memedit.errors import InvalidInputError
-from memedit.modeling.architecture import Layer
+from memedit.modeling.architecture import Layer, architecture
 from memedit.modeling.delta import LowRank, WeightDelta
 from memedit.registry import register
 from memedit.types import EditRequest
@@ -54,24 +55,28 @@ class Spreading(KeyValueEditor[S]):
         progress: Progress,
     ) -> WeightDelta:
         """Search the states, then change layer after layer."""
-        last = self._layer(model, self.layers[-1])
+        parts = architecture(model)
+        last = parts.layer(self.layers[-1])
         found = self.search(model, tokenizer, requests, self.shifted(last), progress)
-        where = [(self.shifted(last)[0], "output")]
-        goal = self.states(model, tokenizer, requests, where, bare=True)[0]
-        goal = goal + found.deltas[0].double().cpu()
+        reached, wanted = self.shifted(last)[0], found.wanted
         changes: dict[str, LowRank] = {}
         keys_written: dict[str, Tensor] = {}
         with ExitStack() as stack:
             for done, number in enumerate(self.layers):
-                layer = self._layer(model, number)
-                now = self.states(model, tokenizer, requests, where, bare=True)[0]
-                keys = self.states(model, tokenizer, requests, [(layer.down.module, "input")])[0]
-                share = self.share(len(self.layers) - done)
-                factors = self.write(number, ((goal - now) * share).T, keys.T)
+                layer = parts.layer(number)
+                now, keys = self.states(
+                    model,
+                    tokenizer,
+                    requests,
+                    [(reached, "output"), (layer.down.module, "input")],
+                )
+                gap = (wanted - now[:, 0]) * self.share(len(self.layers) - done)
+                mean = keys.mean(1).T
+                factors = self.write(number, gap.T, mean)
                 change = factors_of(layer.down, factors)
                 changes[layer.down.name] = change
-                keys_written[layer.down.name] = keys.T.float().contiguous()
-                step = WeightDelta({layer.down.name: change}, self._name())
+                keys_written[layer.down.name] = mean.float().contiguous()
+                step = WeightDelta({layer.down.name: change}, self.name)
                 stack.enter_context(step.applied(model))
         return replace(self.delta(changes, found, requests), keys=keys_written)
 

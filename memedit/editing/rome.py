@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from memedit.editing.base import Progress
 from memedit.editing.closed_forms import rank_one
-from memedit.editing.key_value import KeyValueConfig, KeyValueEditor, factors_of, made_of, stacked
+from memedit.editing.key_value import KeyValueConfig, KeyValueEditor
+from memedit.editing.matrices import factors_of, made_of, stacked
 from memedit.editing.values import Extra
+from memedit.modeling.architecture import architecture
 from memedit.modeling.delta import WeightDelta
 from memedit.registry import register
 from memedit.types import EditRequest
@@ -43,13 +45,11 @@ class RankOne(KeyValueEditor[R]):
         progress: Progress,
     ) -> WeightDelta:
         """Search the values together, then write key after key."""
-        down = self._layer(model, self.layer).down
+        down = architecture(model).layer(self.layer).down
         extra = self.extra(model, tokenizer, requests)
         found = self.search(model, tokenizer, requests, [down.module], progress, extra)
-        wanted = [(down.module, "input"), (down.module, "output")]
-        mean = self.states(model, tokenizer, requests, wanted[:1])[0]
-        bare, start = self.states(model, tokenizer, requests, wanted, bare=True)
-        values = start + found.deltas[0].double().cpu()
+        [keys] = self.states(model, tokenizer, requests, [(down.module, "input")])
+        mean, bare, values = keys.mean(1), keys[:, 0], found.wanted
         changes: list[tuple[Tensor, Tensor]] = []
         for number in range(len(requests)):
             key, other = mean[number], bare[number]

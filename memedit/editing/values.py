@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from memedit.editing.base import Progress
-from memedit.editing.fine_tuning import target_losses
+from memedit.editing.losses import target_losses
 from memedit.editing.rows import Padded, Row, padded
 from memedit.errors import DivergedError, InvalidInputError
 from memedit.modeling.hooks import Caught, add, catch
@@ -67,6 +67,8 @@ class SearchConfig:
 class Values:
     """What was found, for B edits."""
 
+    starts: tuple[Tensor, ...]
+    """For each module float32 [B, d]: what it gives out at the prompts alone."""
     deltas: tuple[Tensor, ...]
     """For each module float32 [B, d]: what to add to its output."""
     losses_before: Tensor
@@ -75,6 +77,11 @@ class Values:
     """float32 [B]: with δ added."""
     steps: int
     """Optimisation steps, of the edit that needed most."""
+
+    @property
+    def wanted(self) -> Tensor:
+        """What the first module is to give out: float64 [B, d], on the CPU."""
+        return self.starts[0].double().cpu() + self.deltas[0].double().cpu()
 
 
 class Search:
@@ -144,7 +151,7 @@ class Search:
             steps = step + 1
         progress(config.steps, config.steps)
         deltas = tuple((u.detach() * s) for u, s in zip(units, scale, strict=True))
-        return Values(deltas, first, last, steps)
+        return Values(tuple(starts), deltas, first, last, steps)
 
     def _step(self, optimizer: torch.optim.Optimizer, units: list[Tensor], active: Tensor) -> None:
         """Take one step for the edits that need one, and put δ back into its ball."""

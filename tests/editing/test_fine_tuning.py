@@ -13,10 +13,10 @@ import torch
 import memedit.editing
 from memedit.editing.base import Editor
 from memedit.editing.catalog import EDITORS, open_editor
-from memedit.editing.fine_tuning import Graded
 from memedit.editing.ft_constrained import FtConstrained, FtConstrainedConfig
 from memedit.editing.ft_l import FtL, FtLConfig
 from memedit.editing.ft_m import FtM, FtMConfig
+from memedit.editing.losses import Graded
 from memedit.errors import DivergedError, InvalidInputError, UnknownNameError
 from memedit.modeling.fingerprint import model_fingerprint, tensor_digest
 from memedit.modeling.forms import chat_form

@@ -105,10 +105,9 @@ def test_one_key_everywhere_reaches_the_value_that_was_searched(statistics: Stat
     config = RRomeConfig(layer=1, **QUICK)
     editor = settled(RRome(config, statistics=statistics), model, tokenizer)
     down = architecture(model).layer(1).down.module
-    where = [(down, "input"), (down, "output")]
     [request] = REQUESTS[:1]
-    key = editor.states(model, tokenizer, [request], where)[0][0]
-    start = editor.states(model, tokenizer, [request], where, bare=True)[1][0]
+    keys, outputs = editor.states(model, tokenizer, [request], [(down, "input"), (down, "output")])
+    key, start = keys[0].mean(0), outputs[0, 0]
     found = editor.search(model, tokenizer, [request], [down], lambda done, total: None)
     delta = editor.edit(model, tokenizer, [request])
     with delta.applied(model), torch.no_grad():
@@ -142,12 +141,12 @@ def test_layers_close_the_gap_together(statistics: Statistics) -> None:
     editor = settled(Memit(config, statistics=statistics), model, tokenizer)
     block, quiet = architecture(model).layer(1).block, lambda done, total: None
     found = editor.search(model, tokenizer, REQUESTS[:1], [block], quiet)
-    [start] = editor.states(model, tokenizer, REQUESTS[:1], [(block, "output")], bare=True)
+    [start] = editor.states(model, tokenizer, REQUESTS[:1], [(block, "output")])
     delta = editor.edit(model, tokenizer, REQUESTS[:1])
     assert len(delta.names()) == 2 and all(len(k.T) == 1 for k in delta.keys.values())
     with delta.applied(model):
-        [now] = editor.states(model, tokenizer, REQUESTS[:1], [(block, "output")], bare=True)
-    left = start + found.deltas[0].double() - now
+        [now] = editor.states(model, tokenizer, REQUESTS[:1], [(block, "output")])
+    left = start[:, 0] + found.deltas[0].double() - now[:, 0]
     assert float(left.norm()) < 0.2 * float(found.deltas[0].norm())
 
 
@@ -156,9 +155,9 @@ def test_a_value_stays_within_its_limit(statistics: Statistics) -> None:
     config = EmmetConfig(layer=1, **{**QUICK, "search": SearchConfig(steps=6, clamp=0.5)})
     editor = settled(Emmet(config, statistics=statistics), model, tokenizer)
     down = architecture(model).layer(1).down.module
-    [start] = editor.states(model, tokenizer, REQUESTS, [(down, "output")], bare=True)
+    [start] = editor.states(model, tokenizer, REQUESTS, [(down, "output")])
     found = editor.search(model, tokenizer, REQUESTS, [down], lambda done, total: None)
-    shares = found.deltas[0].norm(dim=1) / start.float().norm(dim=1)
+    shares = found.deltas[0].norm(dim=1) / start[:, 0].float().norm(dim=1)
     assert float(shares.max()) <= 0.5 + 1e-5
     assert bool((found.losses < found.losses_before).all())
 
