@@ -117,11 +117,12 @@ def load_model(
 
     """
     need_models_extra()
+    path = Path(path)
+    _check_files(path)
     if dtype not in DTYPES:
         raise InvalidInputError(f"unknown dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
     from memedit.modeling.loading import load_checkpoint  # torch, only now known to be there
 
-    path = Path(path)
     model, tokenizer = load_checkpoint(path, dtype=dtype, device=device)
     if model.config.is_encoder_decoder:
         raise InvalidInputError(f"{path} is an encoder-decoder model; the engine serves decoders")
@@ -140,6 +141,40 @@ def load_model(
         stop_ids=_stop_ids(model, tokenizer),
         defaults=_sampling_defaults(path / "generation_config.json"),
     )
+
+
+def _check_files(path: Path) -> None:
+    """Raise MissingResourceError for the first thing that a checkpoint must have and has not."""
+    if not path.is_dir():
+        raise MissingResourceError(
+            f"no checkpoint folder at {path}; expected a local folder with config.json, "
+            "*.safetensors and tokenizer files (nothing is downloaded)"
+        )
+    if not (path / "config.json").is_file():
+        raise MissingResourceError(f"{path} has no config.json, so it is no checkpoint folder")
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = sorted(
+                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            )
+        except (ValueError, KeyError, AttributeError, OSError) as error:
+            raise InvalidInputError(f"{index} is no index of weights: {error!r}") from error
+        lost = [shard for shard in shards if not (path / shard).is_file()]
+        if lost:
+            raise MissingResourceError(
+                f"{path} lacks {len(lost)} of {len(shards)} weight files: {', '.join(lost)}"
+            )
+    elif not (path / "model.safetensors").is_file():
+        raise MissingResourceError(
+            f"{path} has no model.safetensors (nor model.safetensors.index.json); "
+            "pickled weights are not read: save the checkpoint with safetensors"
+        )
+    tokenizers = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
+    if not any((path / file).is_file() for file in tokenizers):
+        raise MissingResourceError(
+            f"{path} has no tokenizer; expected one of {', '.join(tokenizers)}"
+        )
 
 
 def _max_length(config: Any) -> int:
