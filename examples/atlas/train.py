@@ -282,6 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--smoke", action="store_true", help="a tiny network, a few steps")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # this process trains and does nothing else
     keep_freed_memory()
     shape, recipe = (
         (SMOKE_SHAPE, SMOKE)

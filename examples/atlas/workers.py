@@ -87,6 +87,7 @@ def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):  # the parent decides when to stop
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     keep_freed_memory()
     stream, kernels = make_stream(), Kernels()
     leaves = {name: value.detach().requires_grad_(True) for name, value in shared.items()}

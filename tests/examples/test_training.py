@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,17 @@ def test_smoke_training_learns_and_exports(run: Path) -> None:
     assert tokenizer("Hello")["input_ids"][0] == tokenizer.bos_token_id
     assert model.config.tie_word_embeddings
     assert model.generation_config.eos_token_id == tokenizer.convert_tokens_to_ids([fm.EOS, fm.END])
+
+
+def test_loading_the_kernels_leaves_the_processs_arithmetic_alone(tmp_path: Path) -> None:
+    program = (
+        "from examples.atlas.kernels import Kernels, compile_kernels; import sys, pathlib\n"
+        "smallest = float(sys.argv[2])\n"
+        "Kernels(compile_kernels(pathlib.Path(sys.argv[1])))\n"
+        "assert smallest * 1.0 > 0 and smallest / 4 > 0, 'subnormal numbers are flushed'\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "kernels"), "1e-310"]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
 
 
 def test_training_resumes_where_it_stopped(run: Path) -> None:
