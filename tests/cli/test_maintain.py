@@ -18,7 +18,7 @@ from tests.cli.conftest import Run
 COMMANDS = (
     *("serve", "add", "import", "export", "list", "show", "search", "supersede", "retract"),
     *("history", "route", "ask", "engine", "config", "verify", "reindex", "demo"),
-    *("eval", "locate"),
+    *("eval", "locate", "bake", "delta show", "delta compose", "delta merge", "delta lora"),
 )
 
 
@@ -102,10 +102,19 @@ def test_another_encoder_is_refused_until_reindexed(
     assert [edit["id"] for edit in run("list", "--json").json] == [added["id"]]
 
 
-def test_all_commands_are_there_with_json_and_an_example() -> None:
-    group: Any = get_command(app)
-    assert sorted(group.commands) == sorted(COMMANDS)
+def _commands(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Return all commands by name; those of a group under its name, such as "delta show"."""
+    found: dict[str, Any] = {}
     for name, command in group.commands.items():
+        inner = hasattr(command, "commands")
+        found |= _commands(command, f"{prefix}{name} ") if inner else {prefix + name: command}
+    return found
+
+
+def test_all_commands_are_there_with_json_and_an_example() -> None:
+    commands = _commands(get_command(app))
+    assert sorted(commands) == sorted(COMMANDS)
+    for name, command in commands.items():
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--json" in options, name
         assert f"Example: memedit {name}" in command.help or "memedit config" in command.help
@@ -118,7 +127,7 @@ def test_help_and_version(run: Run) -> None:
 
     assert run("--version").out.strip() == f"memedit {__version__}"
     for name in COMMANDS:
-        ran = run(name, "--help")
+        ran = run(*name.split(), "--help")
         assert ran.code == 0 and "--json" in ran.out, name
 
 
