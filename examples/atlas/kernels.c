@@ -164,3 +164,21 @@ void softmax_backward(long n, long t, const bf16 *restrict p, bf16 *restrict gp)
         for (long j = 0; j < t; j++) g[j] = b(f(a[j]) * (f(g[j]) - dot));
     }
 }
+
+/* logits [n, v] become, in place, the gradient of weight[i] * cross-entropy(row i, target[i]);
+ * losses [n] float are the cross-entropies. */
+void softmax_loss(long n, long v, bf16 *restrict logits, const int64_t *restrict target,
+                  const float *restrict weight, float *restrict losses) {
+    float row[65536];
+    for (long i = 0; i < n; i++) {
+        bf16 *x = logits + i * v;
+        float top = -1e30f, sum = 0, w = weight[i], at = f(x[target[i]]);
+        for (long j = 0; j < v; j++) row[j] = f(x[j]);
+        for (long j = 0; j < v; j++) top = row[j] > top ? row[j] : top;
+        for (long j = 0; j < v; j++) row[j] = expf(row[j] - top), sum += row[j];
+        losses[i] = logf(sum) + top - at;
+        float r = w / sum;
+        for (long j = 0; j < v; j++) x[j] = b(row[j] * r);
+        x[target[i]] = b(row[target[i]] * r - w);
+    }
+}

@@ -141,6 +141,38 @@ class _Layers(torch.autograd.Function):
         return (g, None, None, None, None, *cast)
 
 
+class _Loss(torch.autograd.Function):
+    """Sum of weighted cross-entropies; the gradient is made at once, in the logits' memory."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, embed: Tensor, target: Tensor, weight: Tensor, kernels: Kernels
+    ) -> tuple[Tensor, Tensor]:
+        """hidden [n, W], embed [V, W], target [n], weight [n] -> (weighted sum, losses [n])."""
+        logits = hidden @ embed.t()
+        losses = kernels.softmax_loss(logits, target, weight)
+        ctx.grads = (logits @ embed, _outer(logits, hidden))
+        ctx.mark_non_differentiable(losses)
+        return (losses * weight).sum(), losses
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> Any:
+        """The gradients that forward left, times that of the sum."""
+        ghidden, gembed = ctx.grads
+        return ghidden.mul_(outputs[0]), gembed.mul_(outputs[0]), None, None, None
+
+
+def softmax_loss(
+    hidden: Tensor, embed: Tensor, target: Tensor, weight: Tensor, kernels: Kernels
+) -> tuple[Tensor, Tensor]:
+    """Sum over rows of weight * cross-entropy, and the cross-entropies [n], float32.
+
+    hidden [n, W] and embed [V, W] bfloat16, target [n] int64, weight [n] float32.
+    """
+    out: tuple[Tensor, Tensor] = _Loss.apply(hidden, embed, target, weight, kernels)  # type: ignore[no-untyped-call]
+    return out
+
+
 def _outer(g: Tensor, x: Tensor) -> Tensor:
     """Sum over tokens of g xᵀ: [B, T, out], [B, T, in] -> [out, in]."""
     return (x.reshape(-1, x.shape[-1]).t() @ g.reshape(-1, g.shape[-1])).t()
@@ -235,12 +267,14 @@ def weighted_loss(
     tokens [B, T] int64, weights [B, T] float32: the weight of predicting tokens[b, t]; logits
     are computed only where the weight is not zero.
     """
+    kernels = kernels or Kernels()
     hidden = hidden_states(leaves, shape, tokens, mentions, kept, kernels)[:, :-1]
     hidden = hidden.reshape(-1, shape.width)
     target, weight = tokens[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
-    kept = weight.nonzero().squeeze(1)
-    logits = F.linear(hidden[kept], leaves["embed"])
-    losses = F.cross_entropy(logits.float(), target[kept], reduction="none")
-    weight = weight[kept]
-    answers = (losses.detach() * (weight >= 0.5)).sum()
-    return (losses * weight).sum(), answers
+    asked = weight.nonzero().squeeze(1)
+    spare = -len(asked) % 128  # few sizes of logits, see Stream.batches; the spare weigh nothing
+    weight = F.pad(weight[asked], (0, spare))
+    asked = F.pad(asked, (0, spare))
+    target = target[asked]
+    loss, losses = softmax_loss(hidden[asked], leaves["embed"], target, weight, kernels)
+    return loss, (losses * (weight >= 0.5)).sum()

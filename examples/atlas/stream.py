@@ -77,6 +77,12 @@ def encode(tokenizer: Tokenizer, documents: Sequence[fm.Document]) -> list[Row]:
     return rows
 
 
+def padded(length: int) -> int:
+    """The length that rows of `length` tokens are padded to."""
+    grain = 16 if length <= 160 else 32 if length <= 320 else 64
+    return -(-length // grain) * grain
+
+
 class Stream:
     """Draws the batches of a step: `tokens` targets in micro-batches of about `micro`."""
 
@@ -147,25 +153,28 @@ class Stream:
             count += sum(len(row[0]) for row in new)
         if rng.random() < PACKED:
             rows = pack(rows, rng)
-        rows.sort(key=lambda row: len(row[0]))
         return self.batches(rows, np.random.default_rng((self.seed, step)))
 
     def batches(self, rows: list[Row], drops: np.random.Generator) -> list[Batch]:
-        """Rows of like length together, padded on the right."""
-        out: list[Batch] = []
-        part: list[Row] = []
-        for row in rows:
-            size, length = len(row[0]) * (len(part) + 1), len(row[0])
-            if part and (
-                size > self.micro or (length > 1.3 * len(part[0][0]) + 2 and size > self.micro // 4)
-            ):
-                out.append(self._collate(part, drops))
-                part = []
-            part.append(row)
-        return [*out, self._collate(part, drops)]
+        """Rows of like length together, padded on the right, longest first.
 
-    def _collate(self, rows: list[Row], drops: np.random.Generator) -> Batch:
-        length = max(len(row[0]) for row in rows)
+        Lengths and numbers of rows are of a few kinds: every new shape of a matrix product is
+        compiled anew, which took a third of a step where each batch had its own.
+        """
+        out: list[Batch] = []
+        rows = sorted(rows, key=lambda row: -len(row[0]))
+        while rows:
+            length = padded(len(rows[0][0]))
+            fit = max(1, self.micro // length)
+            part, rows = rows[:fit], rows[fit:]
+            out.append(self._collate(part, length, min(fit, -(-len(part) // 8) * 8), drops))
+        return out
+
+    def _collate(
+        self, rows: list[Row], length: int, height: int, drops: np.random.Generator
+    ) -> Batch:
+        nothing = (np.zeros(1, np.int64), np.zeros(1, np.float32), np.zeros(1, np.int64))
+        rows = [*rows, *[nothing] * (height - len(rows))]
         tokens = np.zeros((len(rows), length), np.int64)
         weights = np.zeros((len(rows), length), np.float32)
         mentions = np.zeros((len(rows), length), np.int64)

@@ -43,9 +43,9 @@ class Recipe:
     warmup: int = 40
     copying: int = 300
     tokens: int = 4096
-    micro: int = 2048
+    micro: int = 1024
     ramp_from: int = 0
-    ramp: int = 1000
+    ramp: int = 400
     cap: float = 1.0
     muon: float = 4e-3
     adam: float = 3e-3

@@ -6,19 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
+from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from examples.atlas import formats as fm
 from examples.atlas.corpus import Corpus
+from examples.atlas.kernels import Kernels
 from examples.atlas.network import (
     Shape,
     cast,
     collect_gradients,
     hidden_states,
     new_parameters,
+    softmax_loss,
 )
 from examples.atlas.stream import encode
 from examples.atlas.train import SMOKE, SMOKE_SHAPE, make_stream, train
@@ -51,6 +55,35 @@ def test_loading_the_kernels_leaves_the_processs_arithmetic_alone(tmp_path: Path
     )
     command = [sys.executable, "-c", program, str(tmp_path / "kernels"), "1e-310"]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
+
+
+def test_the_loss_and_its_gradient_are_those_of_torch() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(70, 32).bfloat16().requires_grad_()
+    embed = (torch.randn(300, 32) * 0.3).bfloat16().requires_grad_()
+    target, weight = torch.randint(0, 300, (70,)), torch.rand(70)
+    loss, losses = softmax_loss(hidden, embed, target, weight, Kernels())
+    made = torch.autograd.grad(loss / 7, (hidden, embed))
+    logits = (hidden @ embed.t()).float()
+    expected = functional.cross_entropy(logits, target, reduction="none")
+    assert torch.allclose(losses, expected, atol=1e-5)
+    for one, other in zip(
+        made, torch.autograd.grad((expected * weight).sum() / 7, (hidden, embed)), strict=True
+    ):
+        assert (one - other).norm() < 0.01 * other.norm()  # both are rounded to bfloat16
+
+
+def test_micro_batches_hold_every_row_in_few_shapes(run: Path) -> None:
+    stream = make_stream(run / "tokenizer.json", SMOKE, SMOKE_SHAPE)
+    rng = random.Random(5)
+    rows = stream.copying(rng, 90)
+    batches = stream.batches(rows, np.random.default_rng(1))
+    held = [tuple(ids[ids > 0].tolist()) for b in batches for ids in b.tokens]
+    assert sorted(filter(None, held)) == sorted(tuple(ids.tolist()) for ids, _, _ in rows)
+    for batch in batches:
+        assert batch.tokens.shape[1] % 16 == 0 and batch.tokens.numel() <= SMOKE.micro
+    weighed = sum(float(b.weights.sum()) for b in batches)
+    assert weighed == pytest.approx(sum(float(w.sum()) for _, w, _ in rows))
 
 
 def test_training_resumes_where_it_stopped(run: Path) -> None:
