@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 # pytest's own options: make test PYTEST="-k bytes -x"
 PYTEST ?=
+# Processes that run tests; 0: this one alone, which is what a debugger wants: make test JOBS=0
+JOBS ?= 2
 # memedit demo's own options: make demo DEMO=--json
 DEMO ?=
 
@@ -23,15 +25,17 @@ env: ## memedit's own environment, .venv (once; about two minutes)
 vllm-env: ## vLLM's environment, .venv-vllm (once; about three minutes, 3.4 GB)
 	@scripts/make_vllm_env.sh
 
+run_pytest = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(PYTEST)
+
 # Nothing that claims to work with vLLM is tested only against a fake, so 'make test' brings a real
 # one; MEMEDIT_SKIP_VLLM=1 leaves out what needs it, and says so in pytest's summary.
 .PHONY: test
 test: env ## All tests, end to end against a real vLLM too (MEMEDIT_SKIP_VLLM=1: without)
 	@if [[ "$${MEMEDIT_SKIP_VLLM:-0}" == 1 ]]; then \
-	    MEMEDIT_REQUIRE_VLLM=0 $(BIN)/python -m pytest $(PYTEST); \
+	    MEMEDIT_REQUIRE_VLLM=0 $(run_pytest); \
 	else \
 	    scripts/make_vllm_env.sh; \
-	    MEMEDIT_REQUIRE_VLLM=1 $(BIN)/python -m pytest $(PYTEST); \
+	    MEMEDIT_REQUIRE_VLLM=1 $(run_pytest); \
 	fi
 
 .PHONY: demo

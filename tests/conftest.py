@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 
 from memedit.config import EncoderSettings, Settings
 from memedit.scope.base import Encoder
+from tests.e2e.findings import FINDINGS
 from tests.live_server import LiveServer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -26,9 +27,38 @@ hypothesis_settings.load_profile("memedit")
 SECTIONS = tuple(f"MEMEDIT_{section.upper()}" for section in Settings.sections)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what needs a running stack last: servers that only wait still take their share."""
-    items.sort(key=lambda item: (REPOSITORY / "tests" / "e2e") in Path(item.path).parents)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the tests, and say which of them one process has to run.
+
+    What needs a running stack comes last: servers that only wait still take their share. With
+    several processes it comes first, all of it in one, while the others do the rest; the tests
+    of any other file stay together, because they share fixtures.
+    """
+    end_to_end = REPOSITORY / "tests" / "e2e"
+    several = hasattr(config, "workerinput")
+    items.sort(key=lambda item: (end_to_end in Path(item.path).parents) is not several)
+    for item in items:
+        together = "e2e" if end_to_end in Path(item.path).parents else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(together))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a process found out to the one that reports."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["findings"] = list(FINDINGS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    FINDINGS.extend(getattr(node, "workeroutput", {}).get("findings", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if FINDINGS:
+        terminalreporter.section("what the end-to-end suite measured")
+        for line in FINDINGS:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session", autouse=True)

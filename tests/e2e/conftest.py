@@ -14,19 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.findings import FINDINGS
 from tests.e2e.relay import Relay
 from tests.e2e.stack import Proxy, Vllm, missing_for_vllm
 from tests.e2e.wires import COMPLETIONS, WIRES, post
 
 _numbers = itertools.count(1)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if FINDINGS:
-        terminalreporter.section("what the end-to-end suite measured")
-        for line in FINDINGS:
-            terminalreporter.write_line(line)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
