@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
-import torch
 from torch import nn
 
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import architecture
 from memedit.modeling.delta import WeightDelta
 from memedit.modeling.forms import ChatForm, PromptForm, form_for
+from memedit.modeling.frozen import left_as_found
 from memedit.modeling.locate import Site, default_site
 from memedit.modeling.tokens import Tokens, encode_pair
 from memedit.types import EditRequest
@@ -185,61 +184,3 @@ class Editor(ABC, Generic[C]):
         settings: Any = self.config
         known = {f.name: getattr(settings, f.name) for f in fields(settings)}
         return {**known, "layer_from": "settings" if self.site is None else self.site.source}
-
-
-@contextmanager
-def left_as_found(model: nn.Module) -> Iterator[None]:
-    """Freeze a model in eval mode; put flags, gradients and training modes back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    try:
-        model.eval()
-        for parameter, _, _ in parameters:
-            parameter.requires_grad_(False)
-        with torch.enable_grad():
-            yield
-    finally:
-        for parameter, wanted, gradient in parameters:
-            parameter.requires_grad_(wanted)
-            parameter.grad = gradient
-        for module, training in modes:
-            module.training = training
-
-
-def config_of(editor: type[Editor[Any]], settings: dict[str, Any]) -> EditorConfig:
-    """Make a method's settings of names and values.
-
-    Raises:
-        InvalidInputError: a name that it does not have; the message lists those it has.
-
-    """
-    kind = editor.config_type
-    assert is_dataclass(kind)
-    known = [f.name for f in fields(kind)]
-    if strange := sorted(settings.keys() - set(known)):
-        raise InvalidInputError(
-            f"{kind.__name__} has no setting {', '.join(map(repr, strange))}; it has "
-            f"{', '.join(known)}"
-        )
-    made = {
-        name: _nested(kind, name, value) if isinstance(value, dict) else value
-        for name, value in settings.items()
-    }
-    try:
-        return kind(**made)
-    except TypeError as error:  # a text compared with a number, in a check of the settings
-        raise InvalidInputError(f"{kind.__name__} cannot be made of {settings}: {error}") from error
-
-
-def _nested(kind: type[EditorConfig], name: str, value: dict[str, Any]) -> Any:
-    """Make a setting that has settings of its own of names and values."""
-    default: Any = getattr(kind(), name)
-    if not is_dataclass(default):
-        raise InvalidInputError(f"the setting {name!r} of {kind.__name__} has no settings in it")
-    known = [f.name for f in fields(default)]
-    if strange := sorted(value.keys() - set(known)):
-        raise InvalidInputError(
-            f"{name} has no setting {', '.join(map(repr, strange))}; it has {', '.join(known)}"
-        )
-    made: Any = replace(default, **value)  # type: ignore[type-var]
-    return made

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from memedit.editing.base import Editor, config_of
+from memedit.editing.base import Editor
+from memedit.modeling.settings_of import settings_of
 from memedit.registry import Registry
 
 EDITORS: Final[Registry[Editor[Any]]] = Registry(
@@ -29,4 +30,4 @@ def open_editor(name: str, settings: dict[str, Any] | None = None, **forms: Any)
 
     """
     kind = EDITORS.get(name)
-    return kind(config_of(kind, settings or {}), **forms)
+    return kind(settings_of(kind.config_type, settings or {}), **forms)

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from memedit.editing.base import Editor, EditorConfig, Progress
-from memedit.editing.losses import Graded
 from memedit.errors import DivergedError, InvalidInputError
 from memedit.modeling.architecture import Matrix, architecture
 from memedit.modeling.delta import WeightDelta
+from memedit.modeling.losses import Graded
 from memedit.modeling.tokens import Batch, Tokens, pad
 from memedit.types import EditRequest
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from memedit.editing.fine_tuning import FineTuning, FineTuningConfig
-from memedit.editing.losses import Graded, target_losses
 from memedit.errors import InvalidInputError
+from memedit.modeling.losses import Graded, target_losses
 from memedit.modeling.tokens import Batch
 from memedit.registry import register
 

@@ -15,12 +15,13 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from memedit.editing.base import Editor, EditorConfig, Progress, left_as_found
+from memedit.editing.base import Editor, EditorConfig, Progress
 from memedit.editing.rows import Row, padded, place, sample_contexts
 from memedit.editing.statistics import Statistics
 from memedit.editing.values import Extra, Search, SearchConfig, Values
 from memedit.errors import DivergedError, InvalidInputError
 from memedit.modeling.delta import LowRank, WeightDelta
+from memedit.modeling.frozen import left_as_found
 from memedit.modeling.hooks import Side, catch
 from memedit.modeling.tokens import Tokens, encode_prompt
 from memedit.types import EditRequest

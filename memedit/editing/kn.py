@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from memedit.editing.base import Editor, EditorConfig, Progress
-from memedit.editing.losses import target_losses
 from memedit.editing.matrices import factors_of
 from memedit.editing.rows import sample_contexts
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import Architecture, architecture
 from memedit.modeling.delta import WeightDelta
 from memedit.modeling.hooks import Places, catch, replace
+from memedit.modeling.losses import target_losses
 from memedit.modeling.tokens import Tokens, encode_pair, encode_prompt, pad
 from memedit.registry import register
 from memedit.types import EditRequest

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from memedit.editing.base import Progress
-from memedit.editing.losses import target_losses
 from memedit.editing.rows import Padded, Row, padded
 from memedit.errors import DivergedError, InvalidInputError
 from memedit.modeling.hooks import Caught, add, catch
+from memedit.modeling.losses import target_losses
 
 
 @dataclass(frozen=True, slots=True)

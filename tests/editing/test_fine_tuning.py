@@ -16,11 +16,11 @@ from memedit.editing.catalog import EDITORS, open_editor
 from memedit.editing.ft_constrained import FtConstrained, FtConstrainedConfig
 from memedit.editing.ft_l import FtL, FtLConfig
 from memedit.editing.ft_m import FtM, FtMConfig
-from memedit.editing.losses import Graded
 from memedit.errors import DivergedError, InvalidInputError, UnknownNameError
 from memedit.modeling.fingerprint import model_fingerprint, tensor_digest
 from memedit.modeling.forms import chat_form
 from memedit.modeling.locate import Site, save_site
+from memedit.modeling.losses import Graded
 from memedit.modeling.tokens import Batch, encode_pair, pad
 from memedit.types import EditRequest
 from tests.modeling.families import FAMILIES, tiny_model, tiny_tokenizer
