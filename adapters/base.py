@@ -1,0 +1,374 @@
+"""What an adapter promises: edits in, something small beside the weights out, the model as it was.
+
+An adapter holds what it learned and no model.  It does something only while it is attached, and
+only where its edits are concerned; any edit can be taken out of it again.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+
+from torch import Tensor, nn
+
+from memedit.errors import InvalidInputError, NotFoundError
+from memedit.modeling.architecture import architecture
+from memedit.modeling.delta import EditVersion
+from memedit.modeling.fingerprint import model_fingerprint
+from memedit.modeling.forms import ChatForm, PromptForm, form_for
+from memedit.modeling.frozen import left_as_found
+from memedit.modeling.tokens import Tokens, encode_pair
+from memedit.types import EditRequest
+
+Progress = Callable[[int, int], None]
+"""Called with (done, in all)."""
+TargetForm = Callable[[str], str]
+"""Writes a target as an answer is written: ``lambda t: t + "."``; special tokens as text."""
+
+
+class Host(StrEnum):
+    """Where an adapter can be put to use."""
+
+    PROCESS = "process"
+    """In this process, on a transformers model."""
+    VLLM_LORA = "vllm-lora"
+    """In a vLLM as it is, as a LoRA that a request names."""
+    VLLM_PLUGIN = "vllm-plugin"
+    """In a vLLM that has memedit's plugin."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """What every method's settings hold."""
+
+    layer: int | None = None
+    """The layer that is looked at; ``None``: the middle one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldEdit:
+    """An edit that an adapter holds."""
+
+    edit: EditVersion
+    request: EditRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What came of learning a batch, in the order of its requests."""
+
+    losses_before: tuple[float, ...]
+    """Mean cross-entropy of the target's tokens, in nats, of the model as it was."""
+    losses: tuple[float, ...]
+    """The same with the adapter attached."""
+    said: tuple[bool, ...]
+    """Whether each target would be said, greedily, with the adapter attached."""
+    steps: int
+    """Optimisation steps, of the edit that needed most."""
+    replaced: tuple[EditVersion, ...] = ()
+    """Edits that are no longer held: they gave another answer to the same prompt, or were an
+    earlier version of the same edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A method's own part of a saved adapter."""
+
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+    """Plain values, for JSON."""
+
+
+class Attachment:
+    """An adapter at work on a model."""
+
+    @contextmanager
+    def prompts_end(self, positions: Sequence[int] | Tensor) -> Iterator[None]:
+        """Say where the prompts of the batches inside the block end, for scoring of targets.
+
+        Without it a row's last token that is no padding counts as the prompt's last: right for
+        prompts and for generation.  Methods that decide per token need no telling.
+
+        Args:
+            positions: int64 [B], index of each row's last prompt token in the padded batch.
+
+        """
+        yield
+
+
+C = TypeVar("C", bound=AdapterConfig)
+
+
+class Adapter(ABC, Generic[C]):
+    """A method that adds something beside the weights.
+
+    Its own state is replaced as a whole when something was learned or deleted, so that a failure
+    leaves it, as the model, as it was.
+    """
+
+    config_type: ClassVar[type[AdapterConfig]]
+    """The dataclass of its settings."""
+    servable_by: ClassVar[frozenset[Host]]
+    """Where it can be put to use."""
+    scoped: ClassVar[bool]
+    """Whether it tells prompts that concern its edits from others; one that does not (a LoRA) is
+    to be attached only for prompts that a router chose."""
+
+    def __init__(
+        self,
+        config: C | None = None,
+        *,
+        prompt_form: PromptForm | None = None,
+        target_form: TargetForm | None = None,
+        ends: bool = False,
+    ) -> None:
+        """Make an empty adapter.
+
+        Args:
+            config: its settings; left out, the defaults.
+            prompt_form: how a prompt is put to the model, e.g. ``chat_form(...)``; left out,
+                prompts are continued as they stand.
+            target_form: how a target ends, e.g. ``lambda target: target + "."``; left out, the
+                target is taught exactly as the request has it.
+            ends: also teach the token that ends an answer: the tokenizer's EOS, or what the chat
+                template closes an answer with.
+
+        """
+        given: Any = config if config is not None else self.config_type()
+        if not isinstance(given, self.config_type):
+            raise InvalidInputError(
+                f"{type(self).__name__} takes a {self.config_type.__name__}, "
+                f"got {type(given).__name__}"
+            )
+        self.config: C = cast(C, given)
+        self.prompt_form = prompt_form
+        self.target_form = target_form
+        self.ends = ends
+        self.base = ""
+        """``model_fingerprint`` of the model it is for; empty until something was learned."""
+        self.layer = -1
+        """The layer that is looked at, once something was learned."""
+        self.held: tuple[HeldEdit, ...] = ()
+        """The edits in it, in the order they were learned."""
+        self._known: weakref.ref[nn.Module] | None = None
+
+    @property
+    def name(self) -> str:
+        """The registry's name of the method."""
+        return str(getattr(type(self), "registered_name", type(self).__name__))
+
+    @property
+    def edits(self) -> tuple[EditVersion, ...]:
+        """The edits in it, in the order they were learned."""
+        return tuple(one.edit for one in self.held)
+
+    def learn(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        requests: Sequence[EditRequest],
+        progress: Progress | None = None,
+        *,
+        edits: Sequence[EditVersion] | None = None,
+    ) -> Learned:
+        """Learn a batch of edits, all together, beside what is held already.
+
+        Weights, gradients, ``requires_grad``, training mode and hooks of the model are afterwards
+        what they were, whatever happens; on an error the adapter too is as it was.
+
+        Args:
+            model: a transformers causal language model, in any dtype, without this adapter.
+            tokenizer: its tokenizer.
+            requests: the edits; their rephrases are not learned from.
+            progress: called with (steps done, at most).
+            edits: for each request the stored edit that it is; a held edit of the same id is
+                replaced.  Left out, ids are made of the requests.
+
+        Raises:
+            InvalidInputError: no requests, one that cannot be used, an id that occurs twice, or
+                another model than before.
+            DivergedError: the optimisation came to numbers that are none.
+
+        """
+        if not requests:
+            raise InvalidInputError("expected at least one edit request, got none")
+        new = [
+            HeldEdit(edit, request)
+            for edit, request in zip(self._versions(requests, edits), requests, strict=True)
+        ]
+        fresh = copy.copy(self)
+        if self.base:
+            self.check_base(model)
+        else:
+            fresh.base, fresh._known = model_fingerprint(model), weakref.ref(model)
+        if fresh.layer < 0:
+            parts = architecture(model)
+            chosen = self.config.layer
+            fresh.layer = len(parts.layers) // 2 if chosen is None else chosen
+            parts.layer(fresh.layer)
+        ids = {one.edit.id for one in new}
+        old = tuple(one.edit for one in self.held if one.edit.id in ids)
+        with left_as_found(model):
+            learned = fresh._learn(
+                model, tokenizer, new, [one.id for one in old], progress or (lambda d, t: None)
+            )
+        gone = {edit.id for edit in learned.replaced} | ids
+        kept = tuple(one for one in self.held if one.edit.id not in gone)
+        fresh.held = kept + tuple(new)
+        self.__dict__.update(fresh.__dict__)
+        return learned
+
+    @contextmanager
+    def attached(self, model: nn.Module, *, any_base: bool = False) -> Iterator[Attachment]:
+        """Put it to work on a model for as long as the block lasts; then every bit is as before.
+
+        Args:
+            model: the model it was learned for.
+            any_base: do not refuse another one.
+
+        Raises:
+            InvalidInputError: it was learned for another model, or does not fit.
+
+        """
+        if not self.held:
+            yield Attachment()
+            return
+        self.check_base(model, any_base=any_base)
+        with self._attached(model) as attachment:
+            yield attachment
+
+    def delete(self, edit_id: str, model: nn.Module | None = None, tokenizer: Any = None) -> None:
+        """Take one edit out: its prompt has its base answer again, the other edits keep theirs.
+
+        Args:
+            edit_id: of an edit that is held.
+            model: the model it is for; only methods that cannot tell their edits apart (LoRA)
+                need it, to learn the others again.
+            tokenizer: its tokenizer, with ``model``.
+
+        Raises:
+            NotFoundError: no such edit is held.
+            InvalidInputError: the method needs the model.
+
+        """
+        if edit_id not in {one.edit.id for one in self.held}:
+            raise NotFoundError(
+                f"this adapter holds no edit {edit_id!r}; it holds "
+                f"{', '.join(str(edit) for edit in self.edits) or 'none'}"
+            )
+        fresh = copy.copy(self)
+        fresh.held = tuple(one for one in self.held if one.edit.id != edit_id)
+        if model is not None:
+            self.check_base(model)
+        fresh._forget(edit_id, model, tokenizer)
+        self.__dict__.update(fresh.__dict__)
+
+    def check_base(self, model: nn.Module, *, any_base: bool = False) -> None:
+        """Check that the model is the one this was learned for.
+
+        A model is hashed once (about a second per gigabyte) and then known by its identity, so a
+        model whose weights are changed in between is not noticed.
+
+        Raises:
+            InvalidInputError: it is another one.
+
+        """
+        if any_base or (self._known is not None and self._known() is model):
+            return
+        found = model_fingerprint(model)
+        if found != self.base:
+            raise InvalidInputError(
+                f"the {self.name} adapter was learned for the model with fingerprint "
+                f"{self.base[:12]}, this one has {found[:12]}; on another model it does not do "
+                "what was measured. Use that model, or allow any base (any_base=True)"
+            )
+        self._known = weakref.ref(model)
+
+    def save(self, folder: Path) -> Path:
+        """Write it into a new folder: safetensors and a manifest; see ``adapters.files``."""
+        from memedit.adapters.files import save_adapter
+
+        return save_adapter(self, folder)
+
+    @abstractmethod
+    def _learn(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        new: Sequence[HeldEdit],
+        replaces: Sequence[str],
+        progress: Progress,
+    ) -> Learned:
+        """Do the method's work on a frozen model; ``self`` is a copy, whose parts are replaced.
+
+        ``replaces`` are the held edits of which ``new`` has other versions.
+        """
+
+    @abstractmethod
+    def _attached(self, model: nn.Module) -> Any:
+        """Return the context manager of ``attached``; something is held, the base is checked."""
+
+    @abstractmethod
+    def _forget(self, edit_id: str, model: nn.Module | None, tokenizer: Any) -> None:
+        """Take an edit out; ``self`` is a copy, whose parts are replaced."""
+
+    @abstractmethod
+    def to_saved(self) -> Saved:
+        """Return what of the method's own is to be saved."""
+
+    @abstractmethod
+    def restore(self, saved: Saved) -> None:
+        """Take what ``to_saved`` returned; ``layer``, ``base`` and ``held`` are set.
+
+        Raises:
+            InvalidInputError: tensors are missing, or of shapes that do not fit.
+
+        """
+
+    def tokens(self, tokenizer: Any, request: EditRequest) -> Tokens:
+        """Cut a request into its prompt's and its target's tokens, in the forms asked for."""
+        target = request.target_new
+        if self.target_form is not None:
+            target = self.target_form(target)
+        if self.ends:
+            form = form_for(self.prompt_form, request.prompt)
+            target += form.end if isinstance(form, ChatForm) else tokenizer.eos_token or ""
+        return encode_pair(tokenizer, request.prompt, target, self.prompt_form)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        settings: Any = self.config
+        return {f.name: getattr(settings, f.name) for f in fields(settings)}
+
+    def restored(self, base: str, layer: int, held: Sequence[HeldEdit], saved: Saved) -> Self:
+        """Fill this empty adapter with what a file has."""
+        self.base, self.layer, self.held = base, layer, tuple(held)
+        self.restore(saved)
+        return self
+
+    def _versions(
+        self, requests: Sequence[EditRequest], edits: Sequence[EditVersion] | None
+    ) -> list[EditVersion]:
+        if edits is not None and len(edits) != len(requests):
+            raise InvalidInputError(f"got {len(requests)} requests and {len(edits)} edits")
+        given = list(edits) if edits is not None else [_version_of(one) for one in requests]
+        ids = [one.id for one in given]
+        if twice := sorted({one for one in ids if ids.count(one) > 1}):
+            raise InvalidInputError(
+                f"{len(twice)} edits occur twice in one batch (first: {twice[0]}); give each once"
+            )
+        return given
+
+
+def _version_of(request: EditRequest) -> EditVersion:
+    """Make an id of what a request asks for: another answer to a prompt is another edit."""
+    text = "\n".join((request.prompt, request.subject, request.target_new))
+    return EditVersion(f"local-{hashlib.sha256(text.encode()).hexdigest()[:16]}", 1)

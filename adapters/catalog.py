@@ -1,0 +1,33 @@
+"""The adapters, by name."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from memedit.adapters.base import Adapter
+from memedit.modeling.settings_of import settings_of
+from memedit.registry import Registry
+
+ADAPTERS: Final[Registry[Adapter[Any]]] = Registry(
+    kind="adapter",
+    package="memedit.adapters",
+    base=Adapter,  # type: ignore[type-abstract]  # a base is only compared with
+    group="memedit.adapters",
+)
+
+
+def open_adapter(name: str, settings: dict[str, Any] | None = None, **forms: Any) -> Adapter[Any]:
+    """Make an empty adapter of the method called ``name``.
+
+    Args:
+        name: the registry's, e.g. ``grace``.
+        settings: fields of its config; what is left out has its default.
+        forms: ``prompt_form``, ``target_form``, ``ends``, as ``Adapter`` takes them.
+
+    Raises:
+        UnknownNameError: no method of that name.
+        InvalidInputError: a setting that it does not have.
+
+    """
+    kind = ADAPTERS.get(name)
+    return kind(settings_of(kind.config_type, settings or {}), **forms)

@@ -1,0 +1,263 @@
+"""GRACE's codebook: keys with radii, the four update rules, and taking edits out again.
+
+Nothing here knows a model.  The rules are the paper's; what is added keeps two promises that they
+alone do not: an edit is not lost when a later one halves the radius it lies in, and a deleted edit
+leaves nothing behind at its key.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+SPLIT_GAP = 1e-5
+"""What the older key's radius is less than half the distance, where two labels meet."""
+SAME = 1e-4
+"""Keys nearer than this share of their norm are those of one and the same prompt."""
+SLACK = 1e-3
+"""By how much a radius is larger when it is looked up: a key is not the same to the last digit in
+another batch, and an edit that widened a radius lies exactly on its edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key that is looked up."""
+
+    edit: str
+    """The edit that made it; of a hole, the one that was deleted."""
+    key: Tensor
+    """float32 [k]"""
+    value: Tensor | None
+    """float32 [d]; ``None``: a hole, next to which nothing is replaced."""
+    radius: float
+    label: str
+
+    @property
+    def is_hole(self) -> bool:
+        """Whether it only keeps other entries away."""
+        return self.value is None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An edit that lies in the radius of an entry with its label, and is answered by it."""
+
+    edit: str
+    key: Tensor
+    """float32 [k]"""
+    value: Tensor
+    """float32 [d]: its own, should it need an entry of its own."""
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is looked up, m entries."""
+
+    keys: Tensor
+    """float32 [m, k]"""
+    radii: Tensor
+    """float32 [m]: slack included; -1 of holes."""
+    values: Tensor
+    """float32 [m, d]"""
+
+    def to(self, device: torch.device) -> Table:
+        """Return it on a device."""
+        return Table(self.keys.to(device), self.radii.to(device), self.values.to(device))
+
+    def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Return for each query its nearest key, and whether that key's radius holds it.
+
+        The two nearest are found by one product of matrices, which rounds; their distances are
+        then taken anew, as sums of squared differences, exact to rounding whatever the batch.
+
+        Args:
+            queries: [T, k], of any float dtype.
+
+        Returns:
+            int64 [T] and bool [T].
+
+        """
+        wide = queries.float()
+        rough = self.keys.square().sum(1) - 2 * (wide @ self.keys.T)
+        two = rough.topk(min(2, len(self.keys)), largest=False).indices  # [T, 2]
+        distances = (wide[:, None] - self.keys[two]).square().sum(2).sqrt()
+        distance, first = distances.min(1)
+        found = two.gather(1, first[:, None])[:, 0]
+        return found, distance <= self.radii[found]
+
+
+class Codebook:
+    """Entries and members; methods that change it change it in place."""
+
+    def __init__(self, radius: float) -> None:
+        self.radius = radius
+        """The radius of a new entry."""
+        self.entries: list[Entry] = []
+        self.members: list[Member] = []
+
+    def copy(self) -> Codebook:
+        """Return one that can be changed without this one changing."""
+        other = copy.copy(self)
+        other.entries, other.members = list(self.entries), list(self.members)
+        return other
+
+    def table(self) -> Table:
+        """Return what is looked up; there must be an entry."""
+        width = next(e.value for e in self.entries if e.value is not None).shape[0]
+        blank = torch.zeros(width)
+        return Table(
+            torch.stack([e.key for e in self.entries]),
+            torch.tensor([-1.0 if e.is_hole else _slack(e.radius) for e in self.entries]),
+            torch.stack([blank if e.value is None else e.value for e in self.entries]),
+        )
+
+    def place(self, edit: str, key: Tensor, value: Tensor, label: str) -> list[str]:
+        """Add an edit by the four rules.
+
+        With d the distance to the nearest entry, of radius ε, and ε₀ the radius of new ones:
+        d > ε₀ + ε: a new entry of ε₀; else, of another label: a new entry of d/2, and the nearest
+        one's radius becomes d/2 - 1e-5; else, of the same label: no new entry, and where d > ε,
+        that radius becomes d.
+
+        Returns:
+            Edits that were taken out, because they answered the same prompt otherwise.
+
+        Source: Hartvigsen et al. 2023, "Aging with GRACE", algorithm 1.
+
+        """
+        replaced = self._clear(key, label)
+        near = self._nearest_live(key)
+        if near is None:
+            self._found(edit, key, value, label, self.radius)
+            return replaced
+        at, distance = near
+        entry = self.entries[at]
+        if distance > self.radius + entry.radius:
+            self._found(edit, key, value, label, self.radius)
+        elif entry.label != label:
+            self.entries[at] = replace(entry, radius=distance / 2 - SPLIT_GAP)
+            self._found(edit, key, value, label, distance / 2)
+        else:
+            self.members.append(Member(edit, key, value, label))
+            self.entries[at] = replace(entry, radius=max(entry.radius, distance))
+        return replaced
+
+    def hold(self) -> None:
+        """Give every member that is no longer answered by its own label an entry of its own.
+
+        Its radius is ε₀, or half the distance to the next edit of another label.
+        """
+        while lost := next((m for m in self.members if not self._answered(m)), None):
+            self.promote(lost.edit)
+
+    def promote(self, edit: str) -> bool:
+        """Give a member an entry of its own; returns whether it was one."""
+        member = next((m for m in self.members if m.edit == edit), None)
+        if member is None:
+            return False
+        self.members.remove(member)
+        others = [
+            _distance(other.key, member.key)
+            for other in (*self._live(), *self.members)
+            if other.label != member.label
+        ]
+        radius = min([self.radius, *(d / 2 for d in others)])
+        self._found(member.edit, member.key, member.value, member.label, radius)
+        return True
+
+    def delete(self, edit: str, *, hole: bool = True) -> None:
+        """Take an edit out.
+
+        Where its key would then lie in the radius of another edit's entry, a hole is left there:
+        what is nearest to it has its base answer.  Members of its entry get entries of their own.
+
+        Args:
+            edit: one that is in it.
+            hole: leave a hole where one is needed; not, where the same prompt is learned anew.
+
+        """
+        point: Entry | Member = next(p for p in (*self._live(), *self.members) if p.edit == edit)
+        if isinstance(point, Member):
+            self.members.remove(point)
+        else:
+            self.entries.remove(point)
+        self.hold()
+        if hole and self._resolved(point.key) is not None:
+            same = _near(point.key)
+            if not any(
+                _distance(other.key, point.key) <= same for other in (*self._live(), *self.members)
+            ):
+                self.entries.append(Entry(edit, point.key, None, 0.0, point.label))
+        self._drop_needless_holes()
+        self.hold()
+
+    def _clear(self, key: Tensor, label: str) -> list[str]:
+        """Take out other answers to the same prompt, and holes at it."""
+        same = _near(key)
+        self.entries = [
+            e for e in self.entries if not (e.is_hole and _distance(e.key, key) <= same)
+        ]
+        other = [
+            point.edit
+            for point in (*self._live(), *self.members)
+            if point.label != label and _distance(point.key, key) <= same
+        ]
+        for edit in other:
+            self.delete(edit, hole=False)
+        return other
+
+    def _found(self, edit: str, key: Tensor, value: Tensor, label: str, radius: float) -> None:
+        self.entries.append(Entry(edit, key, value, radius, label))
+
+    def _live(self) -> Iterator[Entry]:
+        return (entry for entry in self.entries if not entry.is_hole)
+
+    def _nearest_live(self, key: Tensor) -> tuple[int, float] | None:
+        """Return the place and the distance of the nearest entry that is no hole."""
+        places = [n for n, entry in enumerate(self.entries) if not entry.is_hole]
+        if not places:
+            return None
+        found, distance = _nearest([self.entries[n] for n in places], key)
+        return places[found], distance
+
+    def _resolved(self, key: Tensor) -> Entry | None:
+        """Return the entry that answers at a key, as the look-up would."""
+        if not self.entries:
+            return None
+        at, distance = _nearest(self.entries, key)
+        entry = self.entries[at]
+        return None if entry.is_hole or distance > _slack(entry.radius) else entry
+
+    def _answered(self, member: Member) -> bool:
+        entry = self._resolved(member.key)
+        return entry is not None and entry.label == member.label
+
+    def _drop_needless_holes(self) -> None:
+        for hole in [entry for entry in self.entries if entry.is_hole]:
+            self.entries.remove(hole)
+            if self._resolved(hole.key) is not None:
+                self.entries.append(hole)
+
+
+def _nearest(entries: list[Entry], key: Tensor) -> tuple[int, float]:
+    """Return place and distance of the nearest; of equally near ones the first."""
+    distances = (torch.stack([e.key for e in entries]).double() - key.double()).norm(dim=1)
+    at = int(distances.argmin())
+    return at, float(distances[at])
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    return float((one.double() - other.double()).norm())
+
+
+def _near(key: Tensor) -> float:
+    return SAME * float(key.double().norm())
+
+
+def _slack(radius: float) -> float:
+    return radius * (1 + SLACK)

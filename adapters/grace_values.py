@@ -1,0 +1,114 @@
+"""Which value makes the model say the target: one optimisation over all edits of a batch.
+
+The edits share the forward passes and nothing else: losses, steps and stops are their own, so that
+a batch finds what its edits would find alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from memedit.adapters.base import Progress
+from memedit.adapters.grading import grade, parts
+from memedit.errors import DivergedError, InvalidInputError
+from memedit.modeling.hooks import Places, replace
+from memedit.modeling.tokens import Tokens, pad
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """How values are searched."""
+
+    steps: int = 100
+    """At most."""
+    rate: float = 0.3
+    """Adam's step, as a share of the root mean square of the value that was there."""
+    enough: float = 0.05
+    """An edit is done when its target's loss is under this and the target is what would be said."""
+    rows: int = 64
+    """Edits of one forward."""
+
+    def __post_init__(self) -> None:
+        if not min(self.steps, self.rate, self.enough, self.rows) > 0:
+            raise InvalidInputError(
+                f"steps {self.steps}, rate {self.rate}, enough {self.enough}, rows {self.rows}: "
+                "expected numbers above 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Values of B edits."""
+
+    values: Tensor
+    """float32 [B, d], on the CPU."""
+    before: tuple[float, ...]
+    """Losses with the values that were there."""
+    steps: int
+    """Of the edit that needed most."""
+
+
+def search_values(
+    model: nn.Module,
+    tokenizer: Any,
+    module: nn.Module,
+    rows: Sequence[Tokens],
+    starts: Tensor,
+    config: SearchConfig,
+    progress: Progress,
+) -> Found:
+    """Optimise what ``module`` gives out at the last prompt token of each row.
+
+    Args:
+        model: frozen and in eval mode.
+        tokenizer: its tokenizer.
+        module: whose output is replaced.
+        rows: for each edit its prompt and its target.
+        starts: float32 [B, d], what the module gives out there; on the model's device.
+        config: how to search.
+        progress: called with (steps done, at most).
+
+    Raises:
+        DivergedError: a loss was no number.
+
+    """
+    scale = starts.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)
+    shift = torch.zeros_like(starts).requires_grad_(True)
+    optimizer = torch.optim.Adam([shift], lr=config.rate)
+    active = torch.ones(len(rows), dtype=torch.bool)
+    first = torch.full((len(rows),), math.nan)
+    steps = 0
+    for step in range(config.steps + 1):
+        progress(step, config.steps)
+        optimizer.zero_grad()
+        for part in parts(active.nonzero()[:, 0].tolist(), config.rows):
+            batch = pad([rows[n] for n in part], tokenizer)
+            values = starts[part] + shift[part] * scale[part]
+            with replace(module, "output", Places.one_per_row(batch.prompt_last), values):
+                graded = grade(model, batch)
+            losses = graded.losses.detach().cpu()
+            if not bool(torch.isfinite(losses).all()):
+                raise DivergedError(
+                    f"the search for values diverged after {step} steps: a loss is no number; "
+                    f"nothing was learned. Try a rate under {config.rate:.2g} or another layer"
+                )
+            if step == 0:
+                first[part] = losses
+            active[part] = ~(graded.learned.cpu() & (losses < config.enough))
+            graded.losses.sum().backward()  # type: ignore[no-untyped-call]
+        if step == config.steps or not bool(active.any()):
+            break
+        before = shift.detach().clone()
+        optimizer.step()
+        with torch.no_grad():  # Adam's momentum would move on those that are done
+            shift.copy_(torch.where(active.to(shift.device)[:, None], shift, before))
+        steps = step + 1
+    progress(config.steps, config.steps)
+    values = (starts + shift.detach() * scale).cpu()
+    return Found(values, tuple(first.tolist()), steps)
