@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from memedit.agent import MultiHopAgent as MultiHopAgent
     from memedit.client import AsyncClient as AsyncClient
     from memedit.client import Client as Client
     from memedit.client import async_http_client as async_http_client
@@ -27,6 +28,7 @@ __all__ = [
     "Edit",
     "EditRequest",
     "MemeditError",
+    "MultiHopAgent",
     "__version__",
     "async_http_client",
     "http_client",
@@ -43,6 +45,7 @@ def __getattr__(name: str) -> Any:
         "Edit": "memedit.types",
         "EditRequest": "memedit.types",
         "MemeditError": "memedit.errors",
+        "MultiHopAgent": "memedit.agent",
         "open_memory": "memedit.wiring",
     }
     if name not in homes:

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "incontext": set(),
     "routing": {"memory", "scope", "incontext"},
     "serving": {"routing", "memory"},
-    "agent": {"routing"},
+    "agent": {"routing", "incontext", "memory", "wiring"},
     "client": {"routing", "memory", "wiring"},
     "editing": {"modeling"},
     "adapters": {"modeling"},
@@ -110,7 +110,7 @@ def test_these_rooms_never_name_a_library_of_language_models(module: str) -> Non
 @pytest.mark.parametrize(
     "statement",
     [
-        "import memedit; memedit.http_client, memedit.Client",
+        "import memedit; memedit.http_client, memedit.Client, memedit.MultiHopAgent",
         "import memedit.serving.app, memedit.serving.server",
         "import memedit.cli.app",
         "from memedit.config import Settings; from memedit.wiring import *;"
@@ -131,16 +131,18 @@ def test_the_list_of_packages_is_what_lies_on_disk() -> None:
 
 
 def test_every_registered_part_can_be_imported_by_its_name() -> None:
+    from memedit.agent.catalog import AGENTS
     from memedit.incontext.catalog import METHODS
     from memedit.indexes.catalog import INDEXES
     from memedit.scope.catalog import CLASSIFIERS
 
-    for registry in (METHODS, INDEXES, CLASSIFIERS):
+    for registry in (AGENTS, METHODS, INDEXES, CLASSIFIERS):
         assert registry.names(), f"no {registry.kind} is registered"
         for name in registry.names():
             part = registry.get(name)
             assert vars(part)["registered_name"] == name
             assert part.__doc__, f"{registry.kind} {name!r} says nothing about itself"
+    assert {"mello", "pokemqa"} <= set(AGENTS.names())
     assert {"ice", "statement", "none"} <= set(METHODS.names())
     assert {"flat", "faiss"} <= set(INDEXES.names())
     assert "cosine" in CLASSIFIERS.names()

@@ -1,13 +1,18 @@
-"""Drives a request plan: hands each step to those who can do it, and the answer back."""
+"""Drives a plan: hands each step to those who can do it, and the answer back.
+
+A plan is any generator of these steps: a request on its way, or a question that an agent follows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from memedit.errors import MemeditError
 from memedit.routing.route import Route, RouteQuery
-from memedit.routing.steps import NeedRoutes, NeedUpstream, Plan, Prepared, UpstreamReply
+from memedit.routing.steps import NeedRoutes, NeedUpstream, UpstreamReply
+
+T = TypeVar("T")
 
 
 class Decider(Protocol):
@@ -18,8 +23,10 @@ class Decider(Protocol):
 
 
 def run_sync(
-    plan: Plan, router: Decider, call_upstream: Callable[[NeedUpstream], UpstreamReply]
-) -> Prepared:
+    plan: Generator[NeedRoutes | NeedUpstream, Any, T],
+    router: Decider,
+    call_upstream: Callable[[NeedUpstream], UpstreamReply],
+) -> T:
     """Run ``plan`` to its end in this thread.
 
     Errors that memedit raises on purpose are thrown into the plan, which knows the policy; any
@@ -43,17 +50,17 @@ def run_sync(
             except MemeditError as error:
                 send, answer = plan.throw, error
     except StopIteration as end:
-        prepared: Prepared = end.value
-        return prepared
+        result: T = end.value
+        return result
     finally:
         plan.close()
 
 
 async def run_async(
-    plan: Plan,
+    plan: Generator[NeedRoutes | NeedUpstream, Any, T],
     decide: Callable[[Sequence[RouteQuery]], Awaitable[list[Route]]],
     call_upstream: Callable[[NeedUpstream], Awaitable[UpstreamReply]],
-) -> Prepared:
+) -> T:
     """Run ``plan`` to its end, awaiting ``decide`` and ``call_upstream``; else like ``run_sync``.
 
     Raises:
@@ -74,7 +81,7 @@ async def run_async(
             except MemeditError as error:
                 send, answer = plan.throw, error
     except StopIteration as end:
-        prepared: Prepared = end.value
-        return prepared
+        result: T = end.value
+        return result
     finally:
         plan.close()
