@@ -361,6 +361,13 @@ class Adapter(ABC, Generic[C]):
             raise InvalidInputError(f"got {len(requests)} requests and {len(edits)} edits")
         given = list(edits) if edits is not None else [_version_of(one) for one in requests]
         ids = [one.id for one in given]
+        answers: dict[str, str] = {}
+        for one in requests:
+            if answers.setdefault(one.prompt, one.target_new) != one.target_new:
+                raise InvalidInputError(
+                    f"two answers to {one.prompt!r} in one batch: {answers[one.prompt]!r} and "
+                    f"{one.target_new!r}; learn the later one in a batch after the other"
+                )
         if twice := sorted({one for one in ids if ids.count(one) > 1}):
             raise InvalidInputError(
                 f"{len(twice)} edits occur twice in one batch (first: {twice[0]}); give each once"

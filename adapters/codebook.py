@@ -163,7 +163,7 @@ class Codebook:
         self.members.remove(member)
         others = [
             _distance(other.key, member.key)
-            for other in (*self._live(), *self.members)
+            for other in self._edits()
             if other.label != member.label
         ]
         radius = min([self.radius, *(d / 2 for d in others)])
@@ -181,7 +181,7 @@ class Codebook:
             hole: leave a hole where one is needed; not, where the same prompt is learned anew.
 
         """
-        point: Entry | Member = next(p for p in (*self._live(), *self.members) if p.edit == edit)
+        point = next(p for p in self._edits() if p.edit == edit)
         if isinstance(point, Member):
             self.members.remove(point)
         else:
@@ -189,9 +189,7 @@ class Codebook:
         self.hold()
         if hole and self._resolved(point.key) is not None:
             same = _near(point.key)
-            if not any(
-                _distance(other.key, point.key) <= same for other in (*self._live(), *self.members)
-            ):
+            if not any(_distance(other.key, point.key) <= same for other in self._edits()):
                 self.entries.append(Entry(edit, point.key, None, 0.0, point.label))
         self._drop_needless_holes()
         self.hold()
@@ -204,7 +202,7 @@ class Codebook:
         ]
         other = [
             point.edit
-            for point in (*self._live(), *self.members)
+            for point in self._edits()
             if point.label != label and _distance(point.key, key) <= same
         ]
         for edit in other:
@@ -213,6 +211,10 @@ class Codebook:
 
     def _found(self, edit: str, key: Tensor, value: Tensor, label: str, radius: float) -> None:
         self.entries.append(Entry(edit, key, value, radius, label))
+
+    def _edits(self) -> list[Entry | Member]:
+        """Return all that stand for an edit."""
+        return [*self._live(), *self.members]
 
     def _live(self) -> Iterator[Entry]:
         return (entry for entry in self.entries if not entry.is_hole)

@@ -1,0 +1,259 @@
+"""LoRA: low-rank factors beside the weights, trained on the targets; saved as PEFT saves them.
+
+A LoRA has no scope of its own: it is attached for prompts that a router chose, and all its edits
+share its factors.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from memedit.adapters.base import (
+    Adapter,
+    AdapterConfig,
+    Attachment,
+    HeldEdit,
+    Host,
+    Learned,
+    Progress,
+    Saved,
+)
+from memedit.adapters.blocks import TrainingConfig, default_rate
+from memedit.adapters.grading import grade, grades, parts
+from memedit.errors import ConflictError, DivergedError, InvalidInputError
+from memedit.modeling.architecture import Matrix, architecture, linear_matrix
+from memedit.modeling.frozen import left_as_found
+from memedit.modeling.tokens import Tokens, pad
+from memedit.registry import register
+
+_NAME = "memedit"
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings(AdapterConfig):
+    """Settings of a LoRA; its ``layer`` is of no meaning."""
+
+    layers: tuple[int, ...] | None = None
+    """Whose value matrices it is beside; ``None``: all."""
+    targets: tuple[str, ...] | None = None
+    """Full names of modules in place of ``layers``, e.g. ``model.layers.3.self_attn.q_proj``."""
+    rank: int = 8
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise InvalidInputError(f"rank {self.rank}: expected a number from 1")
+
+
+@register("lora")
+class Lora(Adapter[LoraSettings]):
+    """LoRA by peft; cross-entropy of the target's tokens, the prompt masked; alpha is the rank.
+
+    Learning a second batch goes on from the first, which may be forgotten in part.
+
+    Source: Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models".
+    """
+
+    config_type = LoraSettings
+    servable_by: ClassVar[frozenset[Host]] = frozenset({Host.PROCESS, Host.VLLM_LORA})
+    scoped = False
+    factors: Mapping[str, Tensor] | None = None
+    """By PEFT's names: ``…lora_A.weight`` [r, in] and ``…lora_B.weight`` [out, r], float32."""
+    peft_config: Mapping[str, Any] | None = None
+    """What PEFT's adapter_config.json holds."""
+
+    def _learn(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        new: Sequence[HeldEdit],
+        replaces: Sequence[str],
+        progress: Progress,
+    ) -> Learned:
+        rows = [self.tokens(tokenizer, one.request) for one in new]
+        matrices = self._matrices(model)
+        if self.peft_config is None:
+            self.peft_config = self._peft_config(matrices)
+        config = self.config.training
+        before, _ = grades(model, tokenizer, rows, config.rows)
+        with self._injected(model) as layers:
+            groups = [
+                {
+                    "params": [layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight],
+                    "lr": config.rate or default_rate(matrix, self.config.rank),
+                }
+                for matrix in matrices
+                for layer in [layers[_module(matrix)]]
+            ]
+            steps = self._train(model, tokenizer, rows, torch.optim.Adam(groups), progress)
+            losses, said = grades(model, tokenizer, rows, config.rows)
+            self.factors = {
+                f"{_PREFIX}{name}.lora_{side}.weight": (
+                    getattr(layer, f"lora_{side}")[_NAME].weight.detach().float().cpu().clone()
+                )
+                for name, layer in layers.items()
+                for side in "AB"
+            }
+        old = tuple(one.edit for one in self.held if one.edit.id in set(replaces))
+        return Learned(tuple(before), tuple(losses), tuple(said), steps, old)
+
+    def _train(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        rows: Sequence[Tokens],
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+    ) -> int:
+        """Take passes over the edits until all are learned; returns the optimiser's steps."""
+        config, steps = self.config.training, 0
+        for group in optimizer.param_groups:
+            for factor in group["params"]:
+                factor.requires_grad_(True)
+        for done in range(config.steps):
+            progress(done, config.steps)
+            all_known = True
+            for part in parts(range(len(rows)), config.rows):
+                graded = grade(model, pad([rows[n] for n in part], tokenizer))
+                loss = graded.losses.mean()
+                if not bool(torch.isfinite(loss)):
+                    raise DivergedError(
+                        f"the LoRA diverged after {steps} steps: a loss is no number; nothing was "
+                        "learned. Try a smaller rate"
+                    )
+                if bool((graded.learned & (graded.losses < config.enough)).all()):
+                    continue
+                all_known = False
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                steps += 1
+            if all_known:
+                break
+        progress(config.steps, config.steps)
+        return steps
+
+    @contextmanager
+    def _attached(self, model: nn.Module) -> Iterator[Attachment]:
+        if self.factors is None:
+            yield Attachment()
+            return
+        with self._injected(model):
+            yield Attachment()
+
+    def _forget(self, edit_id: str, model: nn.Module | None, tokenizer: Any) -> None:
+        rest, self.factors = self.held, None
+        if not rest:
+            return
+        if model is None or tokenizer is None:
+            raise InvalidInputError(
+                f"the edits of a LoRA share its factors: to take {edit_id!r} out, the other "
+                f"{len(rest)} are learned again; give the model and its tokenizer"
+            )
+        self.held = ()
+        with left_as_found(model):
+            self._learn(model, tokenizer, rest, (), lambda done, total: None)
+        self.held = rest
+
+    def to_saved(self) -> Saved:
+        """Return the factors, and PEFT's configuration."""
+        return Saved(self.factors or {}, {"peft_config": dict(self.peft_config or {})})
+
+    def restore(self, saved: Saved) -> None:
+        """Take factors; see ``Adapter.restore``."""
+        config = dict(saved.state["peft_config"])
+        names = [f"{_PREFIX}{name}" for name in config["target_modules"]]
+        if saved.tensors:
+            for name in names:
+                down = saved.tensors.get(f"{name}.lora_A.weight")
+                up = saved.tensors.get(f"{name}.lora_B.weight")
+                rank = (config["r"],)
+                if down is None or up is None or (down.shape[:1], up.shape[1:]) != (rank, rank):
+                    raise InvalidInputError(f"{name} has no two factors of rank {config['r']}")
+            if len(saved.tensors) != 2 * len(names):
+                raise InvalidInputError("there are factors of modules that are no targets")
+        elif self.held:
+            raise InvalidInputError("there are edits and no factors")
+        self.peft_config = config
+        self.factors = dict(saved.tensors) or None
+
+    @contextmanager
+    def _injected(self, model: nn.Module) -> Iterator[dict[str, Any]]:
+        """Put PEFT's layers into a model; afterwards its own modules are back where they were."""
+        if hasattr(model, "peft_config"):
+            raise ConflictError(
+                "the model has PEFT adapters in it already; detach them before another is attached"
+            )
+        peft: Any = importlib.import_module("peft")
+        lora: Any = importlib.import_module("peft.tuners.lora")
+        said = {k: v for k, v in (self.peft_config or {}).items() if k != "peft_type"}
+        flags = [(p, p.requires_grad) for p in model.parameters()]
+        devices = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
+        tuner: Any = None
+        try:
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(self.config.training.seed)
+                tuner = lora.LoraModel(model, peft.LoraConfig(**said), _NAME)
+            layers = {
+                name: module
+                for name, module in model.named_modules()
+                if isinstance(module, lora.LoraLayer)
+            }
+            self._fill(layers)
+            yield layers
+        finally:
+            if tuner is not None:
+                tuner.unload()
+            for parameter, wanted in flags:
+                parameter.requires_grad_(wanted)
+
+    def _fill(self, layers: Mapping[str, Any]) -> None:
+        """Copy the learned factors, if there are any, into PEFT's layers."""
+        if self.factors is None:
+            return
+        for name, layer in layers.items():
+            for side in "AB":
+                held = self.factors.get(f"{_PREFIX}{name}.lora_{side}.weight")
+                weight = getattr(layer, f"lora_{side}")[_NAME].weight
+                if held is None or held.shape != weight.shape:
+                    raise InvalidInputError(
+                        f"the LoRA does not fit {name}: its factor is "
+                        f"{None if held is None else tuple(held.shape)}, expected "
+                        f"{tuple(weight.shape)}; it was learned for another model"
+                    )
+                with torch.no_grad():
+                    weight.copy_(held)
+
+    def _matrices(self, model: nn.Module) -> list[Matrix]:
+        if self.config.targets is not None:
+            return [linear_matrix(model, f"{name}.weight") for name in self.config.targets]
+        found = architecture(model)
+        chosen = self.config.layers
+        if chosen is None:
+            chosen = tuple(range(len(found.layers)))
+        return [found.layer(number).down for number in chosen]
+
+    def _peft_config(self, matrices: Sequence[Matrix]) -> dict[str, Any]:
+        rank = self.config.rank
+        return {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "r": rank,
+            "lora_alpha": rank,
+            "target_modules": [_module(matrix) for matrix in matrices],
+            "fan_in_fan_out": all(matrix.transposed for matrix in matrices),
+            "lora_dropout": 0.0,
+            "bias": "none",
+        }
+
+
+def _module(matrix: Matrix) -> str:
+    return matrix.name.removesuffix(".weight")
