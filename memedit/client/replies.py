@@ -61,6 +61,7 @@ class RouteReport(_Reply):
     namespaces: tuple[str, ...]
     method: str | None = None
     edits: tuple[str, ...] = ()
+    guarded: tuple[str, ...] = ()
     considered: tuple[Considered, ...] = ()
     note: str | None = None
 

@@ -50,6 +50,9 @@ class Road:
 def forwarded(request: httpx2.Request, prepared: Prepared) -> httpx2.Request:
     """Return the request as it goes to the upstream; an untouched body is the very same bytes."""
     headers = [(name, value) for name, value in request.headers.multi_items() if not _ours(name)]
+    if prepared.guard is not None:  # the answer has to be read on its way
+        headers = [(name, value) for name, value in headers if name.lower() != "accept-encoding"]
+        headers.append(("accept-encoding", "identity"))
     if prepared.touched:
         headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         headers = [(name, value) for name, value in headers if name.lower() != "transfer-encoding"]

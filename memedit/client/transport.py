@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import httpx2
 
+from memedit.client.guarded import async_guarded, guarded
 from memedit.client.road import Road, forwarded, lost, refusal, side_request
 from memedit.errors import MemeditError
 from memedit.routing import UpstreamReply, run_async, run_sync, wire_for
@@ -46,7 +47,9 @@ class EditingTransport(httpx2.BaseTransport):
             return refusal(wire, error)
         response = self.inner.handle_request(forwarded(request, prepared))
         response.headers.update(prepared.headers)
-        return response
+        if prepared.guard is None or response.status_code != 200:
+            return response
+        return guarded(wire, prepared.guard, response)
 
     def _call(self, request: httpx2.Request) -> UpstreamReply:
         try:
@@ -88,7 +91,9 @@ class AsyncEditingTransport(httpx2.AsyncBaseTransport):
             return refusal(wire, error)
         response = await self.inner.handle_async_request(forwarded(request, prepared))
         response.headers.update(prepared.headers)
-        return response
+        if prepared.guard is None or response.status_code != 200:
+            return response
+        return await async_guarded(wire, prepared.guard, response)
 
     async def _call(self, request: httpx2.Request) -> UpstreamReply:
         try:

@@ -14,6 +14,7 @@ EDITS = "x-memedit-edits"
 METHOD = "x-memedit-method"
 NOTE = "x-memedit-note"
 DETAIL = "x-memedit-detail"
+GUARD = "x-memedit-guard"
 
 MAX_LIST = 1_024
 """Longest list in a header, in characters; what is left out shows as ``...``."""

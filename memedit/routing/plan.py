@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from memedit.errors import MemoryFailure
 from memedit.incontext.base import Insertion
 from memedit.routing.apply import insert, read_all
+from memedit.routing.guard import Guard
 from memedit.routing.headers import response_headers
 from memedit.routing.options import RequestOptions
 from memedit.routing.route import Reason, Route, RouteQuery
@@ -22,6 +23,8 @@ OnMemoryFailure = Literal["open", "closed"]
 
 PROMPT_ALTERED = "prompt-altered"
 """A note: the request asks for something about its own prompt, and that prompt got longer."""
+ERASURE_UNGUARDED = "erasure-unguarded"
+"""A note: an erased fact has no ground truth, so its answer cannot be watched for it."""
 # fields whose answers show the prompt as the model saw it: text, offsets, ids or probabilities
 _ABOUT_THE_PROMPT = ("echo", "logprobs", "prompt_logprobs", "return_token_ids")
 
@@ -98,7 +101,7 @@ def _routed(
         return _untouched(body, [unread] * len(prompts), options)
     asked = NeedRoutes(tuple(_query(one.query, wire, options) for one in readable))
     decided: list[Route] = yield asked
-    routes, touched = list(decided), False
+    routes, touched, erasing = list(decided), False, list[int]()
     for number, (one, route) in enumerate(zip(readable, decided, strict=True)):
         if route.action is not Action.IN_CONTEXT:
             continue
@@ -108,14 +111,19 @@ def _routed(
             note = None if written else "nothing-inserted"
         except NotTokenizable:
             written, note = False, "token-ids-unwritable"
+            erasing.append(number)  # the prompt could not be changed, the answer can be watched
         if not written:
             routes[number] = replace(route, action=Action.PASS, applied=(), note=note)
+        elif route.unguarded:
+            routes[number] = replace(route, note=ERASURE_UNGUARDED)
         touched = touched or written
+    watched = [decided[n] if n in erasing else route for n, route in enumerate(routes)]
+    guard = Guard.of(watched, document.value)
     if not touched:
-        return _untouched(body, routes, options)
+        return replace(_untouched(body, routes, options), guard=guard)
     note = PROMPT_ALTERED if _asks_about_its_prompt(document.value) else None
     headers = response_headers(routes, note=note, detail=options.detail)
-    return Prepared(document.to_bytes(), tuple(routes), True, headers, note)
+    return Prepared(document.to_bytes(), tuple(routes), True, headers, note, guard)
 
 
 def _parse(body: bytes) -> Document:

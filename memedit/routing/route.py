@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from memedit.types import DEFAULT_NAMESPACE, Action, QueryText, ScopeDecision, Surface
+from memedit.types import DEFAULT_NAMESPACE, Action, Operation, QueryText, ScopeDecision, Surface
 
 
 class Reason(StrEnum):
@@ -52,6 +52,25 @@ class Route:
         """``id@version`` of every edit that is applied."""
         return tuple(decision.candidate.edit.ref for decision in self.applied)
 
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """``id@version`` of every erasure whose ground truth the answer is watched for."""
+        return tuple(
+            decision.candidate.edit.ref
+            for decision in self.applied
+            if decision.candidate.edit.request.operation is Operation.ERASE
+            and decision.candidate.edit.request.ground_truth is not None
+        )
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether a fact is erased whose ground truth nobody said."""
+        return any(
+            decision.candidate.edit.request.operation is Operation.ERASE
+            and decision.candidate.edit.request.ground_truth is None
+            for decision in self.applied
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the whole decision as JSON-ready values."""
         return {
@@ -60,6 +79,7 @@ class Route:
             "namespaces": list(self.namespaces),
             "method": self.method,
             "edits": list(self.edit_ids),
+            "guarded": list(self.guarded),
             "considered": [
                 {
                     "edit": decision.candidate.edit.ref,

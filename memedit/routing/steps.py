@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from memedit.routing.guard import Guard
 from memedit.routing.route import Route, RouteQuery
 
 
@@ -50,6 +51,8 @@ class Prepared:
     """The ``x-memedit-*`` response headers: lower-case names, ASCII values of bounded length."""
     note: str | None = None
     """What else the client should know; the same as in the header ``x-memedit-note``."""
+    guard: Guard | None = None
+    """What the answer must not tell; none where no erasure was applied."""
 
 
 Plan: TypeAlias = Generator[NeedRoutes | NeedUpstream, Any, Prepared]

@@ -23,6 +23,8 @@ class Exchange:
     """Of a batch whose prompts differ: ``mixed``."""
     reason: str = ""
     edits: str = ""
+    guard: str = ""
+    """Where an erasure was applied: whether the answer was ``clear``, or ``withheld``."""
     status: int = 0
     started: bool = False
     """Whether the answer's head is out, so that no other can follow."""
@@ -54,7 +56,7 @@ class Exchange:
         }
         if self.decision_seconds is not None:
             fields["decision_ms"] = round(self.decision_seconds * 1_000, 2)
-        for name in ("wire", "route", "reason", "edits", "error", "request_id"):
+        for name in ("wire", "route", "reason", "edits", "guard", "error", "request_id"):
             if value := getattr(self, name):
                 fields[name] = value
         fields["bytes_in"] = self.bytes_in

@@ -54,6 +54,12 @@ class Metrics:
         self.edits_applied = Counter(
             "memedit_edits_applied", "Edits written into requests.", registry=own
         )
+        self.guarded = Counter(
+            "memedit_guarded_answers",
+            "Answers watched for an erased fact: clear, or withheld because they told it.",
+            ("outcome",),
+            registry=own,
+        )
         self.decision_seconds = Histogram(
             "memedit_decision_seconds",
             "From the whole request body being there to the request being ready to be forwarded.",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import aiohttp
 from multidict import CIMultiDict
 from opentelemetry import trace
 
@@ -31,6 +32,7 @@ from memedit.serving.auth import Guard
 from memedit.serving.batcher import DecisionBatcher
 from memedit.serving.departure import UntilClientLeaves
 from memedit.serving.exchange import Exchange
+from memedit.serving.guarded import relay_watched, watched
 from memedit.serving.metrics import Metrics
 from memedit.serving.upstream import Upstream, drained, relay, request_headers
 
@@ -86,12 +88,38 @@ class ModelApi:
                 span.set_attributes(
                     {"memedit.route": exchange.route, "memedit.reason": exchange.reason}
                 )
+                if prepared.guard is not None:
+                    headers["accept-encoding"] = "identity"
                 async with self._upstream.request(
                     "POST", scope["raw_path"], scope["query_string"], headers, prepared.body
                 ) as response:
                     exchange.status = response.status
+                    if prepared.guard is not None and response.status == 200:
+                        await self._guarded(wire, exchange, prepared, response, send)
+                        return
                     exchange.started = True
                     exchange.bytes_out = await relay(response, send, prepared.headers)
+
+    async def _guarded(
+        self,
+        wire: WireFormat,
+        exchange: Exchange,
+        prepared: Prepared,
+        response: aiohttp.ClientResponse,
+        send: Send,
+    ) -> None:
+        """Pass on an answer that must not tell an erased fact."""
+        if prepared.guard is None:
+            return
+        answer = watched(prepared.guard, wire, response)
+        # until a whole answer has been read, another can still be given in its place
+        exchange.started = not answer.whole
+        try:
+            exchange.bytes_out = await relay_watched(response, send, prepared.headers, answer)
+            exchange.started = True
+        finally:
+            exchange.guard = answer.outcome
+            self._metrics.guarded.labels(answer.outcome).inc()
 
     async def _prepare(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from memedit.routing.wire.answers import Answers
 from memedit.routing.wire.document import Path
 from memedit.types import QueryText, Surface
 
@@ -55,11 +56,12 @@ Prompt = TextPrompt | TokenPrompt
 
 
 class WireFormat(ABC):
-    """One API: reads what a body asks, and writes errors as that API does.  Holds no state."""
+    """One API: reads what a body asks, knows its answers, writes its errors.  Holds no state."""
 
     name: ClassVar[str]
     path: ClassVar[str]
     surface: ClassVar[Surface]
+    answers: ClassVar[Answers]
 
     @abstractmethod
     def read(self, body: Mapping[str, Any]) -> tuple[Prompt, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memedit.routing.wire.base import Prompt, WireFormat, last_user_turn
+from memedit.routing.wire.choices import ChoiceAnswers
 from memedit.types import Surface
 
 _TEXT = ("text", "input_text")
@@ -17,6 +18,7 @@ class ChatCompletions(WireFormat):
     name = "chat"
     path = "/v1/chat/completions"
     surface = Surface.CHAT
+    answers = ChoiceAnswers(chat=True)
 
     def read(self, body: Mapping[str, Any]) -> tuple[Prompt, ...]:
         """Find the last user turn in ``messages``."""

@@ -15,6 +15,7 @@ from memedit.routing.wire.base import (
     WireFormat,
 )
 from memedit.routing.wire.block import asked, last_block
+from memedit.routing.wire.choices import ChoiceAnswers
 from memedit.routing.wire.document import Path
 from memedit.types import QueryText, Surface
 
@@ -25,6 +26,7 @@ class Completions(WireFormat):
     name = "completions"
     path = "/v1/completions"
     surface = Surface.COMPLETION
+    answers = ChoiceAnswers(chat=False)
 
     def read(self, body: Mapping[str, Any]) -> tuple[Prompt, ...]:
         """Find the prompts: ``str``, ``[str]``, ``[int]`` or ``[[int]]``."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memedit.routing.wire.base import Prompt, WireFormat, last_user_turn
+from memedit.routing.wire.blocks import BlockAnswers
 from memedit.types import Surface
 
 _TEXT = ("text",)
@@ -29,6 +30,7 @@ class Messages(WireFormat):
     name = "messages"
     path = "/v1/messages"
     surface = Surface.CHAT
+    answers = BlockAnswers()
 
     def read(self, body: Mapping[str, Any]) -> tuple[Prompt, ...]:
         """Find the last user message with a text block."""

@@ -14,6 +14,7 @@ from memedit.routing.wire.base import (
     compact_json,
     last_user_turn,
 )
+from memedit.routing.wire.items import ItemAnswers
 from memedit.types import QueryText, Surface
 
 _TEXT = ("input_text", "text")
@@ -29,6 +30,7 @@ class Responses(WireFormat):
     name = "responses"
     path = "/v1/responses"
     surface = Surface.CHAT
+    answers = ItemAnswers()
 
     def read(self, body: Mapping[str, Any]) -> tuple[Prompt, ...]:
         """Find ``input``, or the last user message among its items."""
