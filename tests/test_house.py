@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "indexes": set(),
     "modeling": set(),
     "memory": {"indexes"},
-    "scope": set(),
+    "scope": {"indexes"},  # the words of names, which memory's index of names reads alike
     "incontext": set(),
     "routing": {"memory", "scope", "incontext"},
     "serving": {"routing", "memory"},
@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {
         *("wiring", "client", "serving", "engine", "routing", "memory", "scope", "incontext"),
-        *("modeling", "editing", "evaluation"),
+        *("modeling", "editing", "evaluation", "agent"),
     },
 }
 WITHOUT_TORCH = ("serving", "client", "agent", "routing", "memory", "incontext", "wiring", "cli")

@@ -10,7 +10,20 @@ import typer
 from typer.core import TyperGroup
 
 from memedit import __version__
-from memedit.cli import ask, bake, delta, demo, edits, eval, files, locate, maintain, serve
+from memedit.cli import (
+    agent,
+    ask,
+    bake,
+    delta,
+    demo,
+    edits,
+    eval,
+    files,
+    locate,
+    maintain,
+    replay,
+    serve,
+)
 from memedit.cli.output import complain
 from memedit.errors import MemeditError, SettingsError
 
@@ -97,12 +110,14 @@ app.command("retract")(edits.retract)
 app.command("history")(edits.history)
 app.command("route")(ask.route)
 app.command("ask")(ask.ask)
+app.command("agent")(agent.agent)
+app.command("replay")(replay.replay)
 app.command("engine")(serve.engine)
 app.command("config")(maintain.config)
 app.command("verify")(maintain.verify)
 app.command("reindex")(maintain.reindex)
 app.command("demo")(demo.demo)
 app.command("bake")(bake.bake)
-app.command("eval")(eval.evaluate)
+app.add_typer(eval.app, name="eval")
 app.command("locate")(locate.locate)
 app.add_typer(delta.app, name="delta")

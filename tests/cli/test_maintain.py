@@ -18,7 +18,18 @@ from tests.cli.conftest import Run
 COMMANDS = (
     *("serve", "add", "import", "export", "list", "show", "search", "supersede", "retract"),
     *("history", "route", "ask", "engine", "config", "verify", "reindex", "demo"),
-    *("eval", "locate", "bake", "delta show", "delta compose", "delta merge", "delta lora"),
+    *(
+        "agent",
+        "replay",
+        "eval",
+        "eval scope",
+        "locate",
+        "bake",
+        "delta show",
+        "delta compose",
+        "delta merge",
+        "delta lora",
+    ),
 )
 
 
