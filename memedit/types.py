@@ -161,6 +161,8 @@ class Candidate:
     """Cosine similarity of the query to the nearest of the edit's texts, in [-1, 1]."""
     matched: str
     """Which of the edit's texts was nearest."""
+    named: bool = False
+    """Its subject, or an alias, stands in the query."""
 
 
 @dataclass(frozen=True, slots=True)

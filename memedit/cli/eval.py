@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from memedit.cli import eval_scope
 from memedit.cli import options as opt
 from memedit.cli.output import print_json_array
 from memedit.errors import SettingsError, UnknownNameError
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from memedit.evaluation.settings import Setting
 
 
+app = typer.Typer(
+    help="Measure methods, or a running proxy, on a data set; `eval scope`: scope alone.",
+    invoke_without_command=True,
+)
+app.command("scope")(eval_scope.scope)
+
+
+@app.callback()
 def evaluate(
+    context: typer.Context,
     dataset: Annotated[
         str,
         typer.Option(
@@ -133,6 +143,8 @@ def evaluate(
     Example: memedit eval --dataset atlasedit --method none,ice,ft-m --model examples/atlas/model
     --limit 200 --report out
     """
+    if context.invoked_subcommand is not None:
+        return
     from memedit.cli import eval_parts as parts
     from memedit.cli.eval_run import (
         analyse_edits,

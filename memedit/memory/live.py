@@ -9,10 +9,13 @@ from datetime import datetime
 import numpy as np
 
 from memedit.indexes.base import VectorIndex
+from memedit.indexes.names import NameIndex, names_of
 from memedit.memory.encoding import Vectors
 from memedit.memory.rows import StoredEdit
 from memedit.types import Candidate, Edit, Status
 
+_MOST_NAMED = 16
+"""Edits that one query brings up because it names their subject."""
 _POSITION_BITS = 8  # at most 130 texts per edit: prompt, statement, 64 rephrases, 64 aliases
 
 
@@ -35,6 +38,7 @@ class LiveEdits:
         self._entries: dict[int, _Entry] = {}
         self._seq_of: dict[str, int] = {}
         self._indexes: dict[str, VectorIndex] = {}
+        self._names: dict[str, NameIndex] = {}
         self._counts: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -51,6 +55,7 @@ class LiveEdits:
             if seq is not None:
                 entry = self._entries.pop(seq)
                 self._counts[entry.edit.namespace] -= 1
+                self._names[entry.edit.namespace].remove(seq)
                 gone.setdefault(entry.edit.namespace, []).extend(keys_of(seq, len(entry.texts)))
         for namespace, keys in gone.items():
             self._indexes[namespace].remove(np.array(keys, dtype=np.int64))
@@ -65,11 +70,14 @@ class LiveEdits:
         index = self._indexes.get(namespace)
         if index is None:
             index = self._indexes[namespace] = self._index(self._dim)
+        names = self._names.setdefault(namespace, NameIndex())
         keys = [key for one in group for key in keys_of(one.seq, len(one.texts))]
         index.add(np.array(keys, dtype=np.int64), np.concatenate([one.vectors for one in group]))
         for one in group:
             self._entries[one.seq] = _Entry(one.edit, tuple(text.text for text in one.texts))
             self._seq_of[one.edit.id] = one.seq
+            request = one.edit.request
+            names.add(one.seq, names_of(request.subject, request.aliases))
         self._counts[namespace] = self._counts.get(namespace, 0) + len(group)
 
     def counts(self) -> dict[str, int]:
@@ -105,7 +113,12 @@ class LiveEdits:
         }
 
     def candidates(
-        self, vectors: Vectors, namespaces: Sequence[Sequence[str]], k: int, moment: datetime
+        self,
+        vectors: Vectors,
+        namespaces: Sequence[Sequence[str]],
+        k: int,
+        moment: datetime | None,
+        texts: Sequence[str] | None = None,
     ) -> list[tuple[Candidate, ...]]:
         """Find the ``k`` most similar edits of each query; see ``EditMemory.candidates``."""
         asking: dict[str, list[int]] = {}
@@ -118,10 +131,36 @@ class LiveEdits:
             hits = self._nearest(self._indexes[name], vectors[rows], k, moment)
             for row, hit in zip(rows, hits, strict=True):
                 found[row].extend(hit)
-        return [tuple(self._candidate(*hit) for hit in _best(hits, k)) for hits in found]
+        if texts is None:
+            return [tuple(self._candidate(hit) for hit in _best(hits, k)) for hits in found]
+        answers = []
+        for row, nearest in enumerate(found):
+            named = self._named(texts[row], vectors[row], namespaces[row], moment)
+            kept = {hit[1]: hit for hit in _best(nearest, k)} | {hit[1]: hit for hit in named}
+            ordered = _best(list(kept.values()), len(kept))
+            marked = {hit[1] for hit in named}
+            answers.append(tuple(self._candidate(hit, hit[1] in marked) for hit in ordered))
+        return answers
+
+    def _named(
+        self, text: str, vector: Vectors, namespaces: Sequence[str], moment: datetime | None
+    ) -> list[tuple[float, int, int]]:
+        """Return (similarity, seq, position) of valid edits whose subject stands in the text."""
+        hits = []
+        for namespace in dict.fromkeys(namespaces):
+            names = self._names.get(namespace)
+            for seq in names.find(text, _MOST_NAMED) if names is not None else ():
+                entry = self._entries[seq]
+                if moment is not None and not entry.edit.is_valid_at(moment):
+                    continue
+                keys = np.array(keys_of(seq, len(entry.texts)), dtype=np.int64)
+                similarities = self._indexes[namespace].vectors(keys) @ vector
+                nearest = int(similarities.argmax())
+                hits.append((float(similarities[nearest]), seq, nearest))
+        return _best(hits, _MOST_NAMED)
 
     def _nearest(
-        self, index: VectorIndex, vectors: Vectors, k: int, moment: datetime
+        self, index: VectorIndex, vectors: Vectors, k: int, moment: datetime | None
     ) -> list[list[tuple[float, int, int]]]:
         """Return (similarity, seq, position) of the best text of the ``k`` nearest valid edits.
 
@@ -139,7 +178,9 @@ class LiveEdits:
                 best: dict[int, tuple[float, int, int]] = {}
                 for key, similarity in zip(keys, similarities, strict=True):
                     seq = key >> _POSITION_BITS
-                    if key < 0 or seq in best or not self._entries[seq].edit.is_valid_at(moment):
+                    if key < 0 or seq in best:
+                        continue
+                    if moment is not None and not self._entries[seq].edit.is_valid_at(moment):
                         continue
                     best[seq] = (similarity, seq, key & ((1 << _POSITION_BITS) - 1))
                 found[row] = list(best.values())
@@ -151,12 +192,14 @@ class LiveEdits:
             depth = min(len(index), 4 * depth)
         return found
 
-    def _candidate(self, similarity: float, seq: int, position: int) -> Candidate:
+    def _candidate(self, hit: tuple[float, int, int], named: bool = False) -> Candidate:
+        similarity, seq, position = hit
         entry = self._entries[seq]
         return Candidate(
             edit=entry.edit,
             similarity=max(-1.0, min(1.0, similarity)),
             matched=entry.texts[position],
+            named=named,
         )
 
 

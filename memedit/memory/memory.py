@@ -235,6 +235,8 @@ class EditMemory:
         namespaces: Sequence[Sequence[str]],
         k: int,
         moment: datetime,
+        *,
+        texts: Sequence[str] | None = None,
     ) -> list[tuple[Candidate, ...]]:
         """Find the ``k`` most similar edits of each query: the hot path.
 
@@ -243,6 +245,8 @@ class EditMemory:
             namespaces: for each query those to look into.
             k: most candidates of one query.
             moment: aware; edits that are not valid then are left out.
+            texts: the queries' texts; with them, edits whose subject or alias stands in a text
+                (``Candidate.named``, at most 16) come beside the ``k`` most similar ones.
 
         Returns:
             For each query its candidates, most similar first; of equally similar edits the one
@@ -253,11 +257,13 @@ class EditMemory:
             raise InvalidInputError(
                 f"got {len(vectors)} queries but namespaces for {len(namespaces)}"
             )
+        if texts is not None and len(texts) != len(vectors):
+            raise InvalidInputError(f"got {len(vectors)} queries but texts for {len(texts)}")
         if not 1 <= k <= _MOST_CANDIDATES:
             raise InvalidInputError(f"k must be between 1 and {_MOST_CANDIDATES}; got {k}")
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
         self._check_open()
-        return self._mirror.candidates(queries, namespaces, k, moment)
+        return self._mirror.candidates(queries, namespaces, k, moment, texts)
 
     def has_live(self, namespaces: Sequence[str]) -> bool:
         """Tell whether any of the namespaces holds a live edit: no SQL, no encoding."""

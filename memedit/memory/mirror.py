@@ -38,6 +38,11 @@ class Mirror:
         self._generation: int | None = None  # None: to be read from the beginning
         self._token: int | None = None
 
+    @property
+    def applied(self) -> int:
+        """The number of the last change that is in it."""
+        return self._applied
+
     def refresh(self) -> bool:
         """Take over what other processes have committed; return whether there was anything."""
         token = self._database.change_token()
@@ -64,11 +69,16 @@ class Mirror:
             self._catch_up()
 
     def candidates(
-        self, vectors: Vectors, namespaces: Sequence[Sequence[str]], k: int, moment: datetime
+        self,
+        vectors: Vectors,
+        namespaces: Sequence[Sequence[str]],
+        k: int,
+        moment: datetime | None,
+        texts: Sequence[str] | None = None,
     ) -> list[tuple[Candidate, ...]]:
-        """Search; see ``EditMemory.candidates``."""
+        """Search; see ``EditMemory.candidates``.  ``moment`` ``None``: whenever they are valid."""
         with self._lock:
-            return self._live.candidates(vectors, namespaces, k, moment)
+            return self._live.candidates(vectors, namespaces, k, moment, texts)
 
     def has(self, namespaces: Sequence[str]) -> bool:
         """Tell whether any of the namespaces holds a live edit."""

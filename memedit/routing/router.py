@@ -37,8 +37,10 @@ class SearchableMemory(Protocol):
         namespaces: Sequence[Sequence[str]],
         k: int,
         moment: datetime,
+        *,
+        texts: Sequence[str] | None = None,
     ) -> list[tuple[Candidate, ...]]:
-        """Find the nearest valid edits of each vector ``[n, dim]``, most similar first."""
+        """Find valid edits of each vector ``[n, dim]``: the nearest, and those its text names."""
 
 
 def _now() -> datetime:
@@ -135,13 +137,15 @@ class Router:
         """Find and judge the candidates of those queries that the gate let through."""
         if not searches:
             return []
-        vectors = self._memory.encoder.encode(list(texts))
+        ordered = list(texts)
+        vectors = self._memory.encoder.encode(ordered)
         rows = [(number, texts[text]) for number, wanted in searches for text in wanted]
         hits = self._memory.candidates(
             vectors[[row for _, row in rows]],
             [queries[number].namespaces for number, _ in rows],
             self._candidates,
             self._now(),
+            texts=[ordered[row] for _, row in rows],
         )
         per_query: dict[int, list[Candidate]] = {number: [] for number, _ in searches}
         for (number, _), hit in zip(rows, hits, strict=True):

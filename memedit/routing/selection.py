@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from memedit.types import Candidate, Edit, ScopeDecision, ScopeLabel
 
 
 def merged(candidates: Iterable[Candidate], k: int) -> tuple[Candidate, ...]:
-    """Keep each edit once, with its best similarity: the ``k`` most similar ones, in a fixed order.
+    """Keep each edit once, with its best similarity: the ``k`` most similar ones and the named.
 
-    A query is searched for with several texts, and each brings up its own candidates.
+    In a fixed order, most similar first.  A query is searched for with several texts, and each
+    brings up its own candidates.
     """
     best: dict[str, Candidate] = {}
     for candidate in candidates:
         known = best.get(candidate.edit.ref)
         if known is None or candidate.similarity > known.similarity:
-            best[candidate.edit.ref] = candidate
+            named = candidate.named or (known is not None and known.named)
+            best[candidate.edit.ref] = replace(candidate, named=named)
+        elif candidate.named and not known.named:
+            best[candidate.edit.ref] = replace(known, named=True)
     ordered = sorted(best.values(), key=lambda one: (-one.similarity, one.edit.id))
-    return tuple(ordered[:k])
+    return tuple(one for place, one in enumerate(ordered) if place < k or one.named)
 
 
 def selected(

@@ -118,6 +118,35 @@ def test_near_edits_that_are_not_valid_do_not_crowd_out_others(encoder: HashingE
         assert [hit.edit for hit in found[0]] == [kept]
 
 
+def test_edits_whose_subject_stands_in_the_text_come_beside_the_nearest(
+    encoder: HashingEncoder,
+) -> None:
+    with EditMemory.open("sqlite://", encoder) as memory:
+        crowd = [
+            EditRequest(prompt=f"capital of the land {n}", subject=f"land {n}", target_new="x")
+            for n in range(40)
+        ]
+        asked = EditRequest(
+            prompt="Who leads Zéphyria?", subject="Zéphyria", target_new="Ansa", aliases=("Zeph",)
+        )
+        later = asked.model_copy(update={"prompt": "Who founded Zéphyria?"})
+        *_, own, gone = memory.add([*crowd, asked, later])
+        text = "capital of the land that zephyrias ruler is from"
+        for query in (text, text.replace("zephyrias", "ZEPH")):
+            vectors = encoder.encode([query])
+            nearest = memory.candidates(vectors, [["default"]], 2, NOW)[0]
+            assert own not in [hit.edit for hit in nearest]
+            found = memory.candidates(vectors, [["default"]], 2, NOW, texts=[query])[0]
+            assert [hit.edit for hit in found if not hit.named] == [hit.edit for hit in nearest]
+            assert {hit.edit.id for hit in found if hit.named} == {own.id, gone.id}
+            assert list(found) == sorted(found, key=lambda hit: -hit.similarity)
+        memory.retract(gone.id)
+        found = memory.candidates(vectors, [["default"]], 2, NOW, texts=[query])[0]
+        assert [hit.edit.id for hit in found if hit.named] == [own.id]
+        elsewhere = memory.candidates(vectors, [["other"]], 2, NOW, texts=[query])[0]
+        assert elsewhere == ()
+
+
 def test_refused_calls(scratch: EditMemory, encoder: HashingEncoder) -> None:
     scratch.add([EditRequest(prompt="a", subject="a", target_new="b")])
     vectors = encoder.encode(["x", "y"])
@@ -127,6 +156,8 @@ def test_refused_calls(scratch: EditMemory, encoder: HashingEncoder) -> None:
         scratch.candidates(vectors, [["default"]] * 2, 0, NOW)
     with pytest.raises(InvalidInputError):
         scratch.candidates(vectors[:, :5], [["default"]] * 2, 1, NOW)
+    with pytest.raises(InvalidInputError):
+        scratch.candidates(vectors, [["default"]] * 2, 1, NOW, texts=["x"])
     assert scratch.candidates(vectors[:0], [], 1, NOW) == []
 
 

@@ -122,8 +122,9 @@ def test_the_moment_is_now_and_aware() -> None:
     seen: list[datetime] = []
 
     class Watching(TinyMemory):
-        def candidates(self, vectors, namespaces, k, moment):  # type: ignore[no-untyped-def]
+        def candidates(self, vectors, namespaces, k, moment, *, texts=None):  # type: ignore[no-untyped-def]
             seen.append(moment)
+            assert texts == [FRANCE]
             return super().candidates(vectors, namespaces, k, moment)
 
     router(memory=Watching([edit()])).decide([ask(FRANCE)])

@@ -20,6 +20,14 @@ def test_each_edit_once_with_its_best_similarity() -> None:
     assert merged([], 2) == ()
 
 
+def test_candidates_that_a_text_names_stay_beside_the_nearest() -> None:
+    a, b, c = (edit(id=f"e-{name}") for name in "abc")
+    hits = [Candidate(a, 0.5, "x"), Candidate(b, 0.3, "x", named=True), Candidate(c, 0.4, "x")]
+    assert [one.edit for one in merged(hits, 1)] == [a, b]
+    twice = [Candidate(a, 0.5, "x"), Candidate(c, 0.4, "x"), Candidate(c, 0.2, "y", named=True)]
+    assert merged(twice, 1)[1] == Candidate(c, 0.4, "x", named=True)
+
+
 def test_of_edits_that_disagree_the_first_namespace_speaks() -> None:
     base = decided(Candidate(edit(id="e-a"), 0.9, "x"), 0.9)
     team = edit("the capital of  FRANCE is", "Other", id="e-b", namespace="team")

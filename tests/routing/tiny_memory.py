@@ -65,6 +65,8 @@ class TinyMemory:
         namespaces: Sequence[Sequence[str]],
         k: int,
         moment: datetime,
+        *,
+        texts: Sequence[str] | None = None,
     ) -> list[tuple[Candidate, ...]]:
         found = []
         for vector, allowed in zip(vectors, namespaces, strict=True):

@@ -1,0 +1,107 @@
+"""Names by their words: which keys' names stand in a text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_WORD = re.compile(r"[^\W_]+")
+_TITLE = re.compile(r"\s*\([^)]*\)\s*$|,.*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of a text, without case and accents, with their places in it."""
+
+    words: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+def words_of(text: str) -> Words:
+    """Split a text into words without case and accents.
+
+    >>> words_of("Martín's home").words
+    ('martin', 's', 'home')
+    """
+    spans = tuple(match.span() for match in _WORD.finditer(text))
+    return Words(tuple(plain(text[start:end]) for start, end in spans), spans)
+
+
+def plain(word: str) -> str:
+    """Return a word without case, accents and compatibility forms."""
+    if word.isascii():
+        return word.lower()
+    folded = unicodedata.normalize("NFKD", word.casefold())
+    return "".join(letter for letter in folded if not unicodedata.combining(letter))
+
+
+def names_of(subject: str, aliases: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names to look for: subject, aliases, and each without a title after it.
+
+    >>> names_of("Shusha (song)")
+    ('Shusha (song)', 'Shusha')
+    """
+    names: dict[str, None] = {}
+    for name in (subject, *aliases):
+        for form in (name, _TITLE.sub("", name)):
+            if words_of(form).words:
+                names.setdefault(form)
+    return tuple(names)
+
+
+class NameIndex:
+    """Keys by names; a lookup costs one table access per run of words, however many names.
+
+    Not safe for concurrent use: the owner holds a lock.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, ...], dict[int, None]] = {}
+        self._names: dict[int, tuple[tuple[str, ...], ...]] = {}
+        self._lengths: dict[int, int] = {}  # names of so many words
+
+    def __len__(self) -> int:
+        """Return the number of keys."""
+        return len(self._names)
+
+    def add(self, key: int, names: Iterable[str]) -> None:
+        """Store a key under its names; names without a word are left out."""
+        found = tuple(dict.fromkeys(words_of(name).words for name in names))
+        self._names[key] = found = tuple(words for words in found if words)
+        for words in found:
+            self._keys.setdefault(words, {})[key] = None
+            self._lengths[len(words)] = self._lengths.get(len(words), 0) + 1
+
+    def remove(self, key: int) -> None:
+        """Forget a key; one that is not stored is no error."""
+        for words in self._names.pop(key, ()):
+            keys = self._keys[words]
+            del keys[key]
+            if not keys:
+                del self._keys[words]
+            self._lengths[len(words)] -= 1
+            if not self._lengths[len(words)]:
+                del self._lengths[len(words)]
+
+    def find(self, text: str, most: int) -> Sequence[int]:
+        """Return the keys of which a name stands in the text: longer names first, newest first.
+
+        A possessive or plural s at the end of a name's last word is overlooked.
+        """
+        words = words_of(text).words
+        found: dict[int, None] = {}
+        for length in sorted(self._lengths, reverse=True):
+            for start in range(len(words) - length + 1):
+                run = words[start : start + length]
+                last = run[-1]
+                runs = [run]
+                if len(last) > 3 and last.endswith("s"):
+                    runs.append((*run[:-1], last[:-1]))
+                for one in runs:
+                    for key in reversed(self._keys.get(one, {})):
+                        found.setdefault(key)
+                        if len(found) >= most:
+                            return tuple(found)
+        return tuple(found)

@@ -1,0 +1,250 @@
+"""How well prompts are told apart: which edit fires on which, with all edits in memory at once.
+
+Nothing here knows a classifier: it is given, for each prompt, the edits that were judged and with
+which probabilities, and counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memedit.errors import InvalidInputError
+from memedit.evaluation.cases import EditCase, Metric, Probe
+from memedit.evaluation.matching import words
+from memedit.types import EditRequest
+
+Floats = npt.NDArray[np.float64]
+
+_FIRING = frozenset({Metric.GENERALITY, Metric.PORTABILITY, Metric.MULTIHOP})
+_FRAMING = (
+    "a an and are as at be been by did do does for from had has have he her his how in is it its "
+    "name names of on or she that the their they this to was were what when where which who whom "
+    "whose with"
+)
+_FRAME = frozenset(_FRAMING.split())
+_ENDING = re.compile(r"(?:'s|ies|es|s|y)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One edit that was judged beside a prompt; ``edit`` is its position in memory."""
+
+    edit: int
+    direct: float
+    dependent: float
+
+    @property
+    def probability(self) -> float:
+        """The probability that the edit concerns the prompt at all."""
+        return self.direct + self.dependent
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeProbe:
+    """A prompt, the edits that should fire on it (none: nothing should), and where it is from."""
+
+    text: str
+    kind: str
+    own: frozenset[int]
+    where: str
+    faulty: bool = False
+    """By the cleaning rule it may well ask what an edit changes; see ``asks_an_edit``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeRow:
+    """What was counted of one kind of prompt at one threshold."""
+
+    kind: str
+    n: int
+    auroc: float | None
+    """Of this kind against the cleaned unrelated prompts; None for unrelated kinds."""
+    recall: float | None
+    """Fires, and the own edit is the most probable one or is among those applied."""
+    own_edit: float | None
+    """Of the prompts on which something fires: those on which the own edit is the most probable."""
+    false_alarms: float | None
+    """Of an unrelated kind: the share on which anything fires."""
+    threshold: float
+    threshold_from: str
+    """``file``: set on the cleaned unrelated prompts of these very files; ``shipped``: fixed."""
+    cleaned: bool
+    edits_in_memory: int
+
+
+def scope_probes(cases: Sequence[EditCase]) -> tuple[list[EditRequest], list[ScopeProbe]]:
+    """Return the edits of all cases, in order, and the prompts that are asked with them in memory.
+
+    An edit of the same subject and target as the prompt's own counts as its own.
+    """
+    edits = [request for case in cases for request in case.requests]
+    alike: dict[tuple[str, str], set[int]] = defaultdict(set)
+    about: dict[str, list[EditRequest]] = defaultdict(list)
+    for number, edit in enumerate(edits):
+        alike[edit.subject.casefold(), edit.target_new.casefold()].add(number)
+        about[edit.subject.casefold()].append(edit)
+    probes = []
+    first = 0
+    for case in cases:
+        mine = case.requests
+        own = frozenset().union(
+            range(first, first + len(mine)),
+            *(alike[edit.subject.casefold(), edit.target_new.casefold()] for edit in mine),
+        )
+        first += len(mine)
+        for number, probe in enumerate(case.probes):
+            where = f"{case.id}.{probe.kind or probe.metric.value}[{number}]"
+            kind = probe.kind or probe.metric.value
+            if probe.metric in _FIRING:
+                probes.append(ScopeProbe(probe.prompt, kind, own, where))
+            elif probe.metric is Metric.LOCALITY:
+                rivals = [edit for one in mine for edit in about[one.subject.casefold()]]
+                faulty = any(asks_an_edit(probe, edit) for edit in rivals)
+                probes.append(ScopeProbe(probe.prompt, kind, frozenset(), where, faulty))
+    return edits, probes
+
+
+def asks_an_edit(probe: Probe, edit: EditRequest) -> bool:
+    """Tell whether a locality probe about the edit's subject may ask what the edit changes.
+
+    It may where the answers share a word, or the prompts, without subject and framing, a stem.
+    Broad on purpose: what it lets through is unrelated.
+    """
+    old = set(words(edit.ground_truth or "")) | set(words(edit.target_new))
+    if old & {word for answer in probe.answers for word in words(answer)} - _FRAME:
+        return True
+    return bool(_stems(probe.prompt, edit.subject) & _stems(edit.prompt, edit.subject))
+
+
+def _stems(text: str, subject: str) -> set[str]:
+    told = set(words(text)) - set(words(subject)) - _FRAME
+    return {_ENDING.sub("", word) for word in told} - {""}
+
+
+def measure_scope(
+    probes: Sequence[ScopeProbe],
+    judge: Callable[[Sequence[str]], Sequence[Sequence[Judged]]],
+    *,
+    edits: int,
+    shipped: float,
+    false_alarms: float = 0.01,
+    max_edits: int = 4,
+) -> list[ScopeRow]:
+    """Count every kind at the shipped threshold and at the one these files would choose.
+
+    Args:
+        probes: the prompts.
+        judge: maps prompts to the edits that were judged beside each.
+        edits: how many are in memory, for the rows.
+        shipped: the classifier's fixed threshold.
+        false_alarms: the share of cleaned unrelated prompts that may fire when the threshold is
+            chosen on these very files.
+        max_edits: edits applied to one prompt at most.
+
+    Raises:
+        InvalidInputError: there is no prompt, or no unrelated one to choose a threshold on.
+
+    """
+    if not probes:
+        raise InvalidInputError("the data set has no probes to ask")
+    judged = judge([probe.text for probe in probes])
+    best = np.array([max((one.probability for one in each), default=0.0) for each in judged])
+    clean = np.array([not probe.own and not probe.faulty for probe in probes])
+    if not clean.any():
+        raise InvalidInputError(
+            "the data set has no unrelated prompts, so no threshold can be chosen on it; add a "
+            "file that has some (FORMAT:FILE,FILE)"
+        )
+    chosen = chosen_threshold(best[clean], false_alarms)
+    rows = []
+    for name, threshold in (("file", chosen), ("shipped", shipped)):
+        for kind, cleaned in _groups(probes):
+            at = [
+                i
+                for i, probe in enumerate(probes)
+                if probe.kind == kind and not (cleaned and probe.faulty)
+            ]
+            rows.append(
+                _row(
+                    kind, [probes[i] for i in at], [judged[i] for i in at], best[at], best[clean],
+                    {"threshold": threshold, "threshold_from": name, "cleaned": cleaned,
+                     "edits_in_memory": edits},
+                    max_edits,
+                )
+            )  # fmt: skip
+    return rows
+
+
+def _groups(probes: Sequence[ScopeProbe]) -> list[tuple[str, bool]]:
+    """Return the kinds, each raw, and cleaned too where that leaves prompts out."""
+    groups = []
+    for kind in dict.fromkeys(probe.kind for probe in probes):
+        groups.append((kind, False))
+        mine = [probe for probe in probes if probe.kind == kind]
+        if any(probe.faulty for probe in mine) and not all(probe.faulty for probe in mine):
+            groups.append((kind, True))
+    return groups
+
+
+def _row(
+    kind: str,
+    probes: Sequence[ScopeProbe],
+    judged: Sequence[Sequence[Judged]],
+    best: Floats,
+    unrelated: Floats,
+    common: Mapping[str, Any],
+    max_edits: int,
+) -> ScopeRow:
+    threshold = float(common["threshold"])
+    fires = best >= threshold
+    if not probes[0].own:
+        return ScopeRow(kind, len(probes), None, None, None, float(fires.mean()), **common)
+    recalled, owned = 0, 0
+    for probe, each, firing in zip(probes, judged, fires.tolist(), strict=True):
+        if not firing:
+            continue
+        ranked = sorted(each, key=lambda one: -one.probability)
+        applied = [one for one in ranked if one.probability >= threshold]
+        # direct ones are applied before dependent ones, as routing does
+        applied.sort(key=lambda one: one.direct < one.dependent)
+        owned += ranked[0].edit in probe.own
+        recalled += ranked[0].edit in probe.own or any(
+            one.edit in probe.own for one in applied[:max_edits] if one.dependent > one.direct
+        )
+    own = owned / int(fires.sum()) if fires.any() else None
+    return ScopeRow(
+        kind, len(probes), auroc(best, unrelated), recalled / len(probes), own, None, **common
+    )
+
+
+def chosen_threshold(unrelated: Floats, rate: float) -> float:
+    """Return the lowest threshold at which at most ``rate`` of the unrelated scores fire (>=).
+
+    Raises:
+        InvalidInputError: the rate is not in [0, 1).
+
+    """
+    if not 0 <= rate < 1:
+        raise InvalidInputError(f"got a rate of false alarms of {rate}; expected one in [0, 1)")
+    ordered = np.sort(unrelated)[::-1]
+    allowed = int(np.floor(rate * len(ordered) + 1e-9))
+    if allowed >= len(ordered):
+        return float(ordered[-1])
+    return float(np.nextafter(ordered[allowed], np.inf))
+
+
+def auroc(positives: Floats, negatives: Floats) -> float | None:
+    """Return the probability that a positive scores above a negative; ties count half."""
+    if not len(positives) or not len(negatives):
+        return None
+    ordered = np.sort(negatives)
+    below = np.searchsorted(ordered, positives, side="left")
+    up_to = np.searchsorted(ordered, positives, side="right")
+    return float((below + up_to).mean() / 2 / len(negatives))

@@ -1,0 +1,114 @@
+"""Where a prompt names the subject of an edit: by its letters, before any model is asked.
+
+Cosine similarity confuses subjects of one kind ("Bob Marley" beside "Bob Ross"); letters do not.
+What the prompt asks about the subject is another question: see ``pair``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from memedit.indexes.names import Words, words_of
+
+_SMALL = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "at",
+        "by",
+        "de",
+        "del",
+        "der",
+        "di",
+        "du",
+        "for",
+        "from",
+        "in",
+        "la",
+        "le",
+        "of",
+        "on",
+        "the",
+        "to",
+        "van",
+        "von",
+    ]
+)
+_PART = 0.5
+"""The share of a name's words that must be there for a part of the name to count as a mention."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A span of a prompt that names a subject."""
+
+    start: int
+    end: int
+    coverage: float
+    """The share of the name's words that stand there, in (0, 1]; 1 for the whole name."""
+
+
+def find_mention(text: Words, names: Iterable[str]) -> Mention | None:
+    """Find the best mention of any of the names: the whole name, else the largest part of it.
+
+    Of whole names the longest wins, and of its mentions the first.
+    """
+    best: Mention | None = None
+    size = 0
+    for name in names:
+        wanted = words_of(name).words
+        found = _whole(text, wanted)
+        if found is not None:
+            if best is None or best.coverage < 1 or len(wanted) > size:
+                best, size = found, len(wanted)
+        elif best is None or best.coverage < 1:
+            part = _part(text, wanted)
+            if part is not None and (best is None or part.coverage > best.coverage):
+                best, size = part, len(wanted)
+    return best
+
+
+def _whole(text: Words, wanted: tuple[str, ...]) -> Mention | None:
+    first, count = wanted[0], len(wanted)
+    for at, word in enumerate(text.words):
+        if not _same(word, first) or at + count > len(text.words):
+            continue
+        if all(_same(*pair) for pair in zip(text.words[at : at + count], wanted, strict=True)):
+            return Mention(text.spans[at][0], text.spans[at + count - 1][1], 1.0)
+    return None
+
+
+def _part(text: Words, wanted: tuple[str, ...]) -> Mention | None:
+    """Find the densest stretch of the text that holds enough of the name's words."""
+    telling = [word for word in wanted if word not in _SMALL]
+    if not telling:
+        return None
+    places = [
+        (at, next((name for name in telling if _same(word, name)), None))
+        for at, word in enumerate(text.words)
+    ]
+    hits = [(at, name) for at, name in places if name is not None]
+    best: tuple[float, int, int] | None = None
+    for i, (first, _) in enumerate(hits):
+        seen: set[str] = set()
+        for at, name in hits[i:]:
+            if at - first > len(wanted) + 1:
+                break
+            seen.add(name)
+            share = len(seen) / len(telling)
+            if best is None or (share, first - at) > (best[0], best[1] - best[2]):
+                best = (share, first, at)
+    if best is None or best[0] < _PART:
+        return None
+    share, first, last = best
+    return Mention(text.spans[first][0], text.spans[last][1], min(share, 0.99))
+
+
+def _same(word: str, name: str) -> bool:
+    """Equal, or one letter longer or shorter at the end in words long enough to bear it."""
+    if word == name:
+        return True
+    short, long = sorted((word, name), key=len)
+    return len(short) >= 4 and len(long) - len(short) == 1 and long.startswith(short)

