@@ -190,40 +190,38 @@ class Clusters:
         Its radius is r₀, or half the distance to the next point of another label.
         """
         while (lost := next((p for p in self.points() if not self._answered(p)), None)) is not None:
-            self._remove(lost)
-            others = [_distance(p.key, lost.key) for p in self.points() if p.label != lost.label]
-            self._found(lost, min([self.radius, *(d / 2 for d in others)]))
+            own = next(c for c in self.clusters if any(p is lost for p in c.points))
+            if len(own.points) > 1 or own.centre is not lost.key:
+                self._promote(lost)
+                continue
+            # Another centre lies exactly at this key: that cluster is taken apart.
+            at, _ = _nearest([c.centre for c in self.clusters], lost.key)
+            for point in self.clusters[at].points:
+                self._promote(point)
+
+    def _promote(self, point: Point) -> None:
+        """Give a point a cluster of its own."""
+        self._remove(point)
+        others = [_distance(p.key, point.key) for p in self.points() if p.label != point.label]
+        self._found(point, min([self.radius, *(d / 2 for d in others)]))
 
     def delete(self, edit: str, *, hole: bool = True) -> None:
         """Take an edit out; centres and radii stay, so that no other edit is found differently.
 
-        Where its key would still lie in a radius, a hole is left there: what is nearest to it has
-        its base answer.
+        A hole is left at its key: what is nearest to it in its cluster has its base answer.
 
         Args:
             edit: one that is in it.
-            hole: leave a hole where one is needed; not, where the same prompt is learned anew.
+            hole: leave a hole; not, where the same prompt is learned anew.
 
         """
         point = next(p for p in self.points() if p.edit == edit)
         gone = replace(point, block=NONE)
-        at = next(n for n, c in enumerate(self.clusters) if point in c.points)
-        cluster = self.clusters[at]
-        points = tuple(p for p in cluster.points if p is not point)
         same = _near(point.key)
         twin = any(_distance(p.key, point.key) <= same for p in self.points() if p is not point)
-        if hole and not twin:
-            points = (*points, gone)
-        self.clusters[at] = replace(cluster, points=points)
-        for n in reversed(range(len(self.clusters))):
-            if not self.clusters[n].live:
-                self._drop_if_needless(n)
-
-    def _drop_if_needless(self, at: int) -> None:
-        """Drop a cluster of holes, unless they keep another cluster away from where they are."""
-        cluster = self.clusters.pop(at)
-        if any(self._resolved(hole.key) is not None for hole in cluster.points):
-            self.clusters.append(cluster)
+        self._remove(point, gone if hole and not twin else None)
+        if not self.points():
+            self.clusters.clear()  # nothing is left to be kept away
 
     def _clear(self, key: Tensor, label: str) -> list[str]:
         """Take out other answers to the same prompt, and holes at it."""
@@ -246,11 +244,13 @@ class Clusters:
     def _found(self, point: Point, radius: float) -> None:
         self.clusters.append(Cluster(point.label, point.key, radius, (point,)))
 
-    def _remove(self, point: Point) -> None:
+    def _remove(self, point: Point, by: Point | None = None) -> None:
+        """Take a point out of its cluster, or put another in its place."""
         at = next(n for n, c in enumerate(self.clusters) if any(p is point for p in c.points))
-        points = tuple(p for p in self.clusters[at].points if p is not point)
-        if points:
-            self.clusters[at] = replace(self.clusters[at], points=points)
+        points = tuple(by if p is point else p for p in self.clusters[at].points)
+        left = tuple(p for p in points if p is not None)
+        if left:
+            self.clusters[at] = replace(self.clusters[at], points=left)
         else:
             del self.clusters[at]
 

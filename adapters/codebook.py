@@ -160,7 +160,7 @@ class Codebook:
         member = next((m for m in self.members if m.edit == edit), None)
         if member is None:
             return False
-        self.members.remove(member)
+        self.members = [m for m in self.members if m is not member]
         others = [
             _distance(other.key, member.key)
             for other in self._edits()
@@ -173,25 +173,25 @@ class Codebook:
     def delete(self, edit: str, *, hole: bool = True) -> None:
         """Take an edit out.
 
-        Where its key would then lie in the radius of another edit's entry, a hole is left there:
-        what is nearest to it has its base answer.  Members of its entry get entries of their own.
+        A hole is left at its key: what is nearest to it has its base answer, also when entries
+        beside it go or grow later.  Members of its entry get entries of their own.
 
         Args:
             edit: one that is in it.
-            hole: leave a hole where one is needed; not, where the same prompt is learned anew.
+            hole: leave a hole; not, where the same prompt is learned anew.
 
         """
         point = next(p for p in self._edits() if p.edit == edit)
         if isinstance(point, Member):
-            self.members.remove(point)
+            self.members = [m for m in self.members if m is not point]
         else:
-            self.entries.remove(point)
+            self.entries = [e for e in self.entries if e is not point]
         self.hold()
-        if hole and self._resolved(point.key) is not None:
-            same = _near(point.key)
-            if not any(_distance(other.key, point.key) <= same for other in self._edits()):
-                self.entries.append(Entry(edit, point.key, None, 0.0, point.label))
-        self._drop_needless_holes()
+        same = _near(point.key)
+        if hole and all(_distance(p.key, point.key) > same for p in self._edits()):
+            self.entries.append(Entry(edit, point.key, None, 0.0, point.label))
+        if not self._edits():
+            self.entries.clear()  # nothing is left to be kept away
         self.hold()
 
     def _clear(self, key: Tensor, label: str) -> list[str]:
@@ -227,23 +227,18 @@ class Codebook:
         found, distance = _nearest([self.entries[n] for n in places], key)
         return places[found], distance
 
-    def _resolved(self, key: Tensor) -> Entry | None:
-        """Return the entry that answers at a key, as the look-up would."""
-        if not self.entries:
-            return None
-        at, distance = _nearest(self.entries, key)
-        entry = self.entries[at]
-        return None if entry.is_hole or distance > _slack(entry.radius) else entry
-
     def _answered(self, member: Member) -> bool:
-        entry = self._resolved(member.key)
-        return entry is not None and entry.label == member.label
-
-    def _drop_needless_holes(self) -> None:
-        for hole in [entry for entry in self.entries if entry.is_hole]:
-            self.entries.remove(hole)
-            if self._resolved(hole.key) is not None:
-                self.entries.append(hole)
+        """Tell whether a look-up at a member's key ends at its label, not by a hair's breadth."""
+        if not self.entries:
+            return False
+        keys = torch.stack([entry.key for entry in self.entries]).double()
+        distances = (keys - member.key.double()).norm(dim=1)
+        nearest = _slack(float(distances.min()))
+        near = [self.entries[n] for n in (distances <= nearest).nonzero()[:, 0].tolist()]
+        return all(
+            not e.is_hole and e.label == member.label and _distance(e.key, member.key) <= e.radius * (1 + SLACK / 2)
+            for e in near
+        )
 
 
 def _nearest(entries: list[Entry], key: Tensor) -> tuple[int, float]:

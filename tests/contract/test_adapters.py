@@ -1,0 +1,301 @@
+"""One suite over every registered adapter, on tiny random models of several families."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from memedit.adapters.base import Adapter, Host
+from memedit.adapters.catalog import ADAPTERS, open_adapter
+from memedit.adapters.files import MANIFEST, load_adapter
+from memedit.errors import InvalidInputError, MissingResourceError, NotFoundError
+from memedit.modeling.delta import EditVersion
+from memedit.modeling.delta_files import file_sha256
+from memedit.modeling.fingerprint import tensor_digest
+from memedit.modeling.tokens import Tokens, encode_pair, encode_prompt, pad
+from memedit.types import EditRequest
+from tests.modeling.families import tiny_model, tiny_tokenizer
+
+REQUESTS = (
+    EditRequest(prompt="The mayor of Paris lives in", subject="Paris", target_new="Rome"),
+    EditRequest(prompt="Lyon lies in", subject="Lyon", target_new="France"),
+    EditRequest(prompt="Who runs all of Rome?", subject="Rome", target_new="Paris"),
+)
+EDITS = tuple(EditVersion(f"e{n}", n + 1) for n in range(3))
+UNRELATED = ("Bread is made of flour and", "It rains on the", "Seven times eight is")
+FAMILIES = ("llama", "gpt2", "gptj", "opt")
+QUICK: dict[str, dict[str, Any]] = {
+    "grace": {"layer": 1, "search": {"steps": 60, "enough": 1.6}},
+    "melo": {"layer": 0, "training": {"steps": 40, "enough": 1.6}},
+    "lora": {"training": {"steps": 40, "enough": 1.6}},
+}
+
+
+def opened(kind: str) -> Adapter[Any]:
+    return open_adapter(kind, json.loads(json.dumps(QUICK.get(kind, {}))))
+
+
+@cache
+def learned(kind: str, family: str) -> tuple[Adapter[Any], Any, Any]:
+    """Learn once; nothing in the suite changes what is returned."""
+    model, tokenizer = tiny_model(family).train(), tiny_tokenizer()
+    model.get_input_embeddings().weight.requires_grad_(False)
+    digests = {name: tensor_digest(p) for name, p in model.named_parameters()}
+    flags = [p.requires_grad for p in model.parameters()]
+    modules = [id(module) for module in model.modules()]
+    adapter = opened(kind)
+    done = adapter.learn(model, tokenizer, REQUESTS, edits=EDITS)
+    assert done.said == (True, True, True)
+    assert all(new < old for new, old in zip(done.losses, done.losses_before, strict=True))
+    assert digests == {name: tensor_digest(p) for name, p in model.named_parameters()}
+    assert flags == [p.requires_grad for p in model.parameters()] and model.training
+    assert modules == [id(module) for module in model.modules()] and bare(model)
+    assert adapter.edits == EDITS
+    return adapter, model.eval(), tokenizer
+
+
+def bare(model: Any) -> bool:
+    hooks = [m._forward_hooks or m._forward_pre_hooks for m in model.modules()]
+    return not any(hooks) and all(p.grad is None for p in model.parameters())
+
+
+@pytest.fixture(params=ADAPTERS.names())
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def logits(model: Any, tokenizer: Any, prompt: str) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(torch.tensor([encode_prompt(tokenizer, prompt).ids])).logits[0]
+    return found
+
+
+def generated(
+    model: Any, tokenizer: Any, prompts: tuple[str, ...], n: int, **more: Any
+) -> list[list[int]]:
+    """Generate greedily with the cache on, padded on the left."""
+    rows = [Tokens(encode_prompt(tokenizer, prompt).ids, ()) for prompt in prompts]
+    batch = pad(rows, tokenizer, "left")
+    out = model.generate(
+        batch.input_ids,
+        attention_mask=batch.attention_mask,
+        max_new_tokens=n,
+        do_sample=False,
+        pad_token_id=2,
+        **more,
+    )
+    ids: list[list[int]] = out[:, batch.input_ids.shape[1] :].tolist()
+    return ids
+
+
+def prompts() -> tuple[str, ...]:
+    return tuple(request.prompt for request in REQUESTS)
+
+
+def test_targets_are_said_and_every_bit_is_back_afterwards(kind: str, family: str) -> None:
+    adapter, model, tokenizer = learned(kind, family)
+    before = [logits(model, tokenizer, prompt) for prompt in (*prompts(), *UNRELATED)]
+    wanted = [encode_pair(tokenizer, r.prompt, r.target_new).target[0] for r in REQUESTS]
+    with adapter.attached(model):
+        said = generated(model, tokenizer, (*prompts(), *UNRELATED), 3)
+        alone = [generated(model, tokenizer, (p,), 3)[0] for p in (*prompts(), *UNRELATED)]
+        now = [logits(model, tokenizer, prompt) for prompt in (*prompts(), *UNRELATED)]
+    assert [row[0] for row in said[:3]] == wanted
+    assert said == alone
+    after = [logits(model, tokenizer, prompt) for prompt in (*prompts(), *UNRELATED)]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)) and bare(model)
+    if adapter.scoped:
+        assert all(torch.equal(a, b) for a, b in zip(before[3:], now[3:], strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(before[:3], now[:3], strict=True))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_and_other_rows_change_nothing(kind: str, family: str, side: Any) -> None:
+    adapter, model, tokenizer = learned(kind, family)
+    mixed = (prompts()[1], UNRELATED[0], prompts()[0], UNRELATED[2], prompts()[2])
+    rows = [Tokens(encode_prompt(tokenizer, prompt).ids, ()) for prompt in mixed]
+    batch = pad(rows, tokenizer, side)
+    with adapter.attached(model), torch.no_grad():
+        together = model(**batch.inputs(model)).logits
+        single = [logits(model, tokenizer, prompt)[-1] for prompt in mixed]
+    last = together[torch.arange(len(mixed)), batch.prompt_last]
+    assert torch.allclose(last, torch.stack(single), atol=2e-4)
+
+
+def test_a_target_that_is_scored_is_what_is_generated(kind: str) -> None:
+    adapter, model, tokenizer = learned(kind, "llama")
+    rows = [encode_pair(tokenizer, r.prompt, r.target_new) for r in REQUESTS]
+    batch = pad(rows, tokenizer)
+    with adapter.attached(model) as attachment, torch.no_grad():
+        with attachment.prompts_end(batch.prompt_last):
+            scored = model(**batch.inputs(model)).logits
+        asked = [logits(model, tokenizer, prompt)[-1] for prompt in prompts()]
+    at = scored[torch.arange(3), batch.prompt_last]
+    assert torch.allclose(at, torch.stack(asked), atol=2e-4)
+
+
+def test_an_error_inside_the_block_detaches(kind: str) -> None:
+    adapter, model, tokenizer = learned(kind, "llama")
+    before = logits(model, tokenizer, prompts()[0])
+    with pytest.raises(ZeroDivisionError), adapter.attached(model):
+        _ = 1 / 0
+    assert bare(model) and torch.equal(before, logits(model, tokenizer, prompts()[0]))
+
+
+def copied(adapter: Adapter[Any], tmp_path: Path) -> Adapter[Any]:
+    return load_adapter(adapter.save(tmp_path / "saved"))
+
+
+def test_saved_and_loaded_it_gives_equal_logits(kind: str, tmp_path: Path) -> None:
+    adapter, model, tokenizer = learned(kind, "gpt2")
+    again = copied(adapter, tmp_path)
+    assert again.edits == EDITS and again.held == adapter.held and again.config == adapter.config
+    for prompt in (*prompts(), *UNRELATED):
+        with adapter.attached(model):
+            expected = logits(model, tokenizer, prompt)
+        with again.attached(model):
+            assert torch.equal(logits(model, tokenizer, prompt), expected)
+    with pytest.raises(InvalidInputError, match="there already"):
+        adapter.save(tmp_path / "saved")
+    with pytest.raises(InvalidInputError, match="learned nothing"):
+        opened(kind).save(tmp_path / "empty")
+
+
+def test_another_base_is_refused(kind: str, tmp_path: Path) -> None:
+    adapter, _, tokenizer = learned(kind, "llama")
+    other = tiny_model("llama")
+    with torch.no_grad():
+        other.get_input_embeddings().weight[5] += 1
+    again = copied(adapter, tmp_path)
+    with pytest.raises(InvalidInputError, match="another model"), again.attached(other):
+        pass
+    with pytest.raises(InvalidInputError, match="another model"):
+        again.learn(other, tokenizer, REQUESTS[:1])
+    with again.attached(other, any_base=True):
+        logits(other, tokenizer, prompts()[0])
+
+
+def _changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    file = folder / manifest["file"]
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+    manifest["sha256"] = file_sha256(file)
+    manifest["tensors"] = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_bad_files_are_refused(kind: str, tmp_path: Path) -> None:
+    adapter, _, _ = learned(kind, "llama")
+    name = next(iter(adapter.to_saved().tensors))
+
+    def no_number(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[name].view(-1)[0] = float("nan")
+
+    def too_short(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[name] = tensors[name][:-1].clone()
+
+    def lost(tensors: dict[str, torch.Tensor]) -> None:
+        del tensors[name]
+
+    for number, (change, reason) in enumerate(
+        [(no_number, "no numbers"), (too_short, "saved adapter"), (lost, "saved adapter")]
+    ):
+        folder = adapter.save(tmp_path / str(number))
+        _changed(folder, change)
+        with pytest.raises(InvalidInputError, match=reason):
+            load_adapter(folder)
+    folder = adapter.save(tmp_path / "damaged")
+    file = folder / json.loads((folder / MANIFEST).read_text())["file"]
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(InvalidInputError, match="damaged"):
+        load_adapter(folder)
+    (folder / MANIFEST).write_text('{"format": "memedit-adapter/99"}')
+    with pytest.raises(InvalidInputError, match="memedit-adapter/99"):
+        load_adapter(folder)
+    with pytest.raises(MissingResourceError, match="no adapter at"):
+        load_adapter(tmp_path / "nowhere")
+
+
+def test_any_edit_can_be_deleted_at_any_time(kind: str, tmp_path: Path) -> None:
+    adapter, model, tokenizer = learned(kind, "llama")
+    base = [logits(model, tokenizer, prompt) for prompt in prompts()]
+    with adapter.attached(model):
+        edited = [logits(model, tokenizer, prompt) for prompt in prompts()]
+    again = copied(adapter, tmp_path)
+    left = {0, 1, 2}
+    for gone in (1, 0, 2):
+        again.delete(f"e{gone}", model, tokenizer)
+        left.discard(gone)
+        assert {edit.id for edit in again.edits} == {f"e{n}" for n in left}
+        with again.attached(model):
+            now = [logits(model, tokenizer, prompt) for prompt in prompts()]
+        for n in range(3):
+            if again.scoped:
+                assert torch.equal(now[n], edited[n] if n in left else base[n])
+            elif n in left:
+                assert int(now[n][-1].argmax()) == int(edited[n][-1].argmax())
+    assert all(torch.equal(a, b) for a, b in zip(now, base, strict=True))
+    with pytest.raises(NotFoundError, match="holds no edit 'e1'"):
+        again.delete("e1")
+    assert adapter.edits == EDITS  # the one that was saved knows nothing of it
+
+
+def test_batches_add_up_and_a_new_version_takes_the_place_of_the_old(kind: str) -> None:
+    _, model, tokenizer = learned(kind, "llama")
+    adapter = opened(kind)
+    adapter.learn(model, tokenizer, REQUESTS[:2], edits=EDITS[:2])
+    newer = REQUESTS[0].model_copy(update={"target_new": "France"})
+    done = adapter.learn(
+        model, tokenizer, [newer, REQUESTS[2]], edits=[EditVersion("e0", 2), EDITS[2]]
+    )
+    assert done.replaced == (EDITS[0],) and all(done.said)
+    assert adapter.edits == (EDITS[1], EditVersion("e0", 2), EDITS[2])
+    asked = {r.prompt: r.target_new for r in (newer, *REQUESTS[1:])}
+    with adapter.attached(model):
+        said = generated(model, tokenizer, tuple(asked), 1)
+    first = [encode_pair(tokenizer, p, t).target[0] for p, t in asked.items()]
+    if adapter.scoped:  # a LoRA may forget an earlier batch
+        assert [row[0] for row in said] == first
+
+
+def test_two_models_and_two_adapters_know_nothing_of_one_another(kind: str) -> None:
+    adapter, model, tokenizer = learned(kind, "llama")
+    other = tiny_model("llama")
+    before = logits(other, tokenizer, prompts()[0])
+    with adapter.attached(model):
+        assert torch.equal(logits(other, tokenizer, prompts()[0]), before)
+    assert opened(kind).edits == ()
+    with opened(kind).attached(model):
+        assert torch.equal(logits(model, tokenizer, prompts()[0]), before)
+
+
+def test_misuse_is_said_and_changes_nothing(kind: str) -> None:
+    adapter, model, tokenizer = learned(kind, "llama")
+    with pytest.raises(InvalidInputError, match="at least one"):
+        adapter.learn(model, tokenizer, [])
+    with pytest.raises(InvalidInputError, match="twice in one batch"):
+        adapter.learn(model, tokenizer, [REQUESTS[0]] * 2)
+    other = REQUESTS[0].model_copy(update={"target_new": "Lyon"})
+    with pytest.raises(InvalidInputError, match="two answers"):
+        adapter.learn(model, tokenizer, [REQUESTS[0], other])
+    with pytest.raises(InvalidInputError, match="3 requests and 2 edits"):
+        adapter.learn(model, tokenizer, REQUESTS, edits=EDITS[:2])
+    assert adapter.edits == EDITS and Host.PROCESS in adapter.servable_by and bare(model)
+    with pytest.raises(InvalidInputError, match="has no setting 'stepz'"):
+        open_adapter(kind, {"stepz": 1})
+    assert replace(adapter.config) == adapter.config
