@@ -82,7 +82,7 @@ def build(checkpoint: Checkpoint) -> onnx.ModelProto:
     """
     weights = _read_weights(checkpoint)
     try:
-        return _Writer(checkpoint, weights).model()
+        return _EncoderWriter(checkpoint, weights).model()
     except KeyError as error:
         raise MissingResourceError(
             f"encoder {checkpoint.name!r}: {checkpoint.weights} lacks the tensor {error}; "
@@ -109,24 +109,94 @@ def _read_weights(checkpoint: Checkpoint) -> dict[str, Array]:
     return weights
 
 
-class _Writer:
-    """Collects nodes and constants in the order in which they are computed."""
+class BertWriter:
+    """Collects nodes and constants of a BERT's blocks in the order in which they are computed."""
 
-    def __init__(self, checkpoint: Checkpoint, weights: Mapping[str, Array]) -> None:
-        self._checkpoint = checkpoint
+    def __init__(self, config: Mapping[str, Any], weights: Mapping[str, Array]) -> None:
+        self._config = config
         self._weights = weights
-        self._epsilon = float(checkpoint.config.get("layer_norm_eps", 1e-12))
+        self._epsilon = float(config.get("layer_norm_eps", 1e-12))
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
+
+    def _block(self, layer: int, hidden: str) -> str:
+        """One transformer block; [batch, tokens, width] -> the same."""
+        at = f"encoder.layer.{layer}"
+        parts = [f"{at}.attention.self.{part}" for part in ("query", "key", "value")]
+        weight = np.concatenate([self._weights[f"{part}.weight"].T for part in parts], axis=1)
+        bias = np.concatenate([self._weights[f"{part}.bias"] for part in parts])
+        attended = self._node(
+            "Attention",
+            [
+                hidden,
+                self._constant(f"{at}.qkv.weight", weight),
+                self._constant(f"{at}.qkv.bias", bias),
+                "mask",
+            ],
+            [f"{at}.attended"],
+            domain=FUSED,
+            num_heads=int(self._config["num_attention_heads"]),
+        )
+        hidden = self._dense_and_norm(f"{at}.attention.output", attended, hidden)
+        inner = self._node(
+            "BiasGelu",
+            [
+                self._matmul(f"{at}.intermediate.dense", hidden),
+                self._constant(
+                    f"{at}.intermediate.dense.bias",
+                    self._weights[f"{at}.intermediate.dense.bias"],
+                ),
+            ],
+            [f"{at}.inner"],
+            domain=FUSED,
+        )
+        return self._dense_and_norm(f"{at}.output", inner, hidden)
+
+    def _dense_and_norm(self, at: str, value: str, residual: str) -> str:
+        vectors = [
+            self._constant(f"{at}.{name}", self._weights[f"{at}.{name}"])
+            for name in ("LayerNorm.weight", "LayerNorm.bias", "dense.bias")
+        ]
+        return self._node(
+            "SkipLayerNormalization",
+            [self._matmul(f"{at}.dense", value), residual, *vectors],
+            [f"{at}.normed"],
+            domain=FUSED,
+            epsilon=self._epsilon,
+        )
+
+    def _matmul(self, at: str, value: str) -> str:
+        weight = self._constant(f"{at}.weight", self._weights[f"{at}.weight"].T)
+        return self._node("MatMul", [value, weight], [f"{at}.product"])
+
+    def _constant(self, name: str, value: Array) -> str:
+        from onnx import numpy_helper
+
+        self._constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
+        return name
+
+    def _node(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
+        from onnx import helper
+
+        self._nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
+        return outputs[0]
+
+
+class _EncoderWriter(BertWriter):
+    """Writes the sentence encoder."""
+
+    def __init__(self, checkpoint: Checkpoint, weights: Mapping[str, Array]) -> None:
+        super().__init__(checkpoint.config, weights)
+        self._checkpoint = checkpoint
 
     def model(self) -> onnx.ModelProto:
         from onnx import TensorProto, helper
 
         hidden = self._embeddings()
-        for layer in range(int(self._checkpoint.config["num_hidden_layers"])):
+        for layer in range(int(self._config["num_hidden_layers"])):
             hidden = self._block(layer, hidden)
         self._pool(hidden)
-        width = int(self._checkpoint.config["hidden_size"])
+        width = int(self._config["hidden_size"])
         integers = [
             helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", "tokens"])
             for name in ("ids", "mask")
@@ -163,56 +233,6 @@ class _Writer:
             epsilon=self._epsilon,
         )
 
-    def _block(self, layer: int, hidden: str) -> str:
-        """One transformer block; [batch, tokens, width] -> the same."""
-        at = f"encoder.layer.{layer}"
-        parts = [f"{at}.attention.self.{part}" for part in ("query", "key", "value")]
-        weight = np.concatenate([self._weights[f"{part}.weight"].T for part in parts], axis=1)
-        bias = np.concatenate([self._weights[f"{part}.bias"] for part in parts])
-        attended = self._node(
-            "Attention",
-            [
-                hidden,
-                self._constant(f"{at}.qkv.weight", weight),
-                self._constant(f"{at}.qkv.bias", bias),
-                "mask",
-            ],
-            [f"{at}.attended"],
-            domain=FUSED,
-            num_heads=int(self._checkpoint.config["num_attention_heads"]),
-        )
-        hidden = self._dense_and_norm(f"{at}.attention.output", attended, hidden)
-        inner = self._node(
-            "BiasGelu",
-            [
-                self._matmul(f"{at}.intermediate.dense", hidden),
-                self._constant(
-                    f"{at}.intermediate.dense.bias",
-                    self._weights[f"{at}.intermediate.dense.bias"],
-                ),
-            ],
-            [f"{at}.inner"],
-            domain=FUSED,
-        )
-        return self._dense_and_norm(f"{at}.output", inner, hidden)
-
-    def _dense_and_norm(self, at: str, value: str, residual: str) -> str:
-        vectors = [
-            self._constant(f"{at}.{name}", self._weights[f"{at}.{name}"])
-            for name in ("LayerNorm.weight", "LayerNorm.bias", "dense.bias")
-        ]
-        return self._node(
-            "SkipLayerNormalization",
-            [self._matmul(f"{at}.dense", value), residual, *vectors],
-            [f"{at}.normed"],
-            domain=FUSED,
-            epsilon=self._epsilon,
-        )
-
-    def _matmul(self, at: str, value: str) -> str:
-        weight = self._constant(f"{at}.weight", self._weights[f"{at}.weight"].T)
-        return self._node("MatMul", [value, weight], [f"{at}.product"])
-
     def _pool(self, hidden: str) -> None:
         """Mean over the text's tokens (its length cancels out in the normalisation), or [CLS]."""
         from onnx import TensorProto
@@ -227,15 +247,3 @@ class _Writer:
             self._node("MatMul", ["row", hidden], ["sum"])
             pooled = self._node("Squeeze", ["sum", axis], ["pooled"])
         self._node("LpNormalization", [pooled], ["vectors"], axis=-1, p=2)
-
-    def _constant(self, name: str, value: Array) -> str:
-        from onnx import numpy_helper
-
-        self._constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
-        return name
-
-    def _node(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
-        from onnx import helper
-
-        self._nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
-        return outputs[0]

@@ -17,6 +17,7 @@ import onnxruntime
 from memedit.scope import bert_graph
 from memedit.scope.base import Vectors
 from memedit.scope.checkpoint import Checkpoint
+from memedit.scope.onnx_session import open_session
 from memedit.scope.tokens import TextTokenizer
 
 RUNTIME = f"onnx-{bert_graph.VERSION}"
@@ -108,7 +109,7 @@ def _open_session(
         try:
             content = file.read_bytes()
             if file.stem == f"{name}-{zlib.crc32(content):08x}":
-                return _session(content, threads)
+                return open_session(content, threads)
             log.warning("the cached encoder %s is damaged and is made anew", file)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             log.warning("the cached encoder %s is unreadable and is made anew: %s", file, error)
@@ -118,17 +119,7 @@ def _open_session(
     except OSError as error:
         # A read-only home costs the next start a second, not the service.
         log.warning("the encoder cannot be cached in %s: %s", cache_dir, error)
-    return _session(content, threads)
-
-
-def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads of an idle encoder would take the cores from everything beside it.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return open_session(content, threads)
 
 
 def _write_whole(file: Path, content: bytes) -> None:

@@ -1,0 +1,198 @@
+"""Scope by subject and relation: a prompt names the subject, and asks what the edit changes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from memedit.errors import InvalidInputError, MissingResourceError
+from memedit.indexes.names import Words, names_of, words_of
+from memedit.scope.base import ScopeClassifier, ScopeInput
+from memedit.scope.onnx_session import open_session
+from memedit.scope.pair_input import HIDDEN, PairTokenizer, Row
+from memedit.scope.query import search_texts
+from memedit.scope.subjects import Mention, find_mention
+from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
+
+MAX_BATCH_TOKENS = 4_096
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PairSettings:
+    """How to read the classifier's numbers; stands beside its weights as ``pair.json``."""
+
+    threshold: float
+    """The probability from which an edit fires."""
+    temperature: float
+    """Logits are divided by it."""
+    part: tuple[float, float, float]
+    """Of a part of a name: intercept, and slopes of its coverage and of the similarity."""
+
+    def __post_init__(self) -> None:
+        numbers = (self.threshold, self.temperature, *self.part)
+        if not all(math.isfinite(number) for number in numbers) or self.temperature <= 0:
+            raise InvalidInputError(
+                f"got {self}; expected finite numbers and a temperature above 0"
+            )
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Self:
+        """Read the fields of ``pair.json`` that are settings."""
+        one, two, three = (float(value) for value in record["part"])
+        return cls(float(record["threshold"]), float(record["temperature"]), (one, two, three))
+
+    def named(self, mention: Mention, similarity: float) -> float:
+        """Return the probability that a mention means the subject."""
+        if mention.coverage >= 1:
+            return 1.0
+        intercept, coverage, close = self.part
+        logit = intercept + coverage * mention.coverage + close * similarity
+        return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A pair that the model has to judge, for one candidate of one input."""
+
+    prompt: str
+    edit: str
+    named: float
+
+
+class PairClassifier(ScopeClassifier):
+    """Looks for the subject by its letters, and judges the relation by a small cross-encoder.
+
+    The cross-encoder reads prompt and edit with the subject hidden in both, so what it learnt of
+    one subject holds for all.  A candidate whose subject, aliases included, the prompt does not
+    name is unrelated without asking it.  Safe to call from several threads.
+
+    It is in no registry yet: weights that do better than ``cosine`` have still to be trained (see
+    ``memedit.scope.training``).
+
+    Args:
+        folder: holds ``pair.onnx``, ``tokenizer.json`` and ``pair.json``.
+        threshold: the probability from which an edit fires; ``None`` takes the calibrated one.
+        threads: threads of one judgement.
+
+    Raises:
+        MissingResourceError: a file is missing or damaged.
+
+    """
+
+    def __init__(self, folder: Path, *, threshold: float | None = None, threads: int = 1) -> None:
+        if threshold is not None and not 0.0 <= threshold <= 1.0:
+            raise InvalidInputError(f"got threshold {threshold}; expected a probability in [0, 1]")
+        try:
+            record = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
+            self.settings = PairSettings.read(record)
+            model = (folder / "pair.onnx").read_bytes()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MissingResourceError(
+                f"the scope classifier in {folder} cannot be read ({error}); expected pair.onnx, "
+                "tokenizer.json and pair.json, as memedit.scope.training.finish writes them"
+            ) from error
+        self._tokenizer = PairTokenizer(folder / "tokenizer.json")
+        self._session = open_session(model, threads)
+        self.threshold = threshold if threshold is not None else self.settings.threshold
+        self.note: str | None = None
+
+    def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:
+        """Judge every candidate of every query in one batch; see ``ScopeClassifier.classify``."""
+        asked: list[list[_Asked | None]] = []
+        pairs: dict[tuple[str, str], int] = {}
+        for one in inputs:
+            texts = [(text, words_of(text)) for text in search_texts(one.query)]
+            row = [self._ask(texts, candidate) for candidate in one.candidates]
+            asked.append(row)
+            for question in row:
+                if question is not None:
+                    pairs.setdefault((question.prompt, question.edit), len(pairs))
+        judged = self.judge(list(pairs))
+        return [
+            [
+                self._decision(candidate, question, judged, pairs)
+                for candidate, question in zip(one.candidates, row, strict=True)
+            ]
+            for one, row in zip(inputs, asked, strict=True)
+        ]
+
+    def judge(self, pairs: Sequence[tuple[str, str]]) -> Floats:
+        """Return probabilities of direct, dependent and unrelated, float32 ``[n, 3]``.
+
+        ``pairs``: prompt and edit prompt, each with ``HIDDEN`` in place of the subject.
+        """
+        out = np.empty((len(pairs), 3), dtype=np.float32)
+        rows = [self._tokenizer.ids(prompt, edit) for prompt, edit in pairs]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
+        while order:
+            chosen = _batch(order, rows)
+            order = order[len(chosen) :]
+            ids, segments, mask = self._tokenizer.padded([rows[i] for i in chosen])
+            feed = {"ids": ids, "segments": segments, "mask": mask}
+            logits = self._session.run(["logits"], feed)[0] / self.settings.temperature
+            logits -= logits.max(axis=1, keepdims=True)
+            grown = np.exp(logits)
+            out[chosen] = grown / grown.sum(axis=1, keepdims=True)
+        return out
+
+    def _ask(self, texts: Sequence[tuple[str, Words]], candidate: Candidate) -> _Asked | None:
+        request = candidate.edit.request
+        names = names_of(request.subject, request.aliases)
+        best: tuple[str, Mention] | None = None
+        for text, words in texts:
+            mention = find_mention(words, names)
+            if mention is not None and (best is None or mention.coverage > best[1].coverage):
+                best = (text, mention)
+        if best is None:
+            return None
+        text, mention = best
+        prompt = text[: mention.start] + HIDDEN + text[mention.end :]
+        return _Asked(
+            prompt, hidden_edit(request), self.settings.named(mention, candidate.similarity)
+        )
+
+    def _decision(
+        self,
+        candidate: Candidate,
+        question: _Asked | None,
+        judged: Floats,
+        places: Mapping[tuple[str, str], int],
+    ) -> ScopeDecision:
+        if question is None:
+            return ScopeDecision(candidate, ScopeLabel.UNRELATED, 0.0, 0.0, 1.0)
+        direct, dependent, _ = (
+            float(value) * question.named
+            for value in judged[places[question.prompt, question.edit]]
+        )
+        label = ScopeLabel.DIRECT if direct >= dependent else ScopeLabel.DEPENDENT
+        if direct + dependent < self.threshold:
+            label = ScopeLabel.UNRELATED
+        unrelated = max(0.0, 1.0 - direct - dependent)
+        return ScopeDecision(candidate, label, direct, dependent, unrelated)
+
+
+def hidden_edit(request: EditRequest) -> str:
+    """Return an edit's prompt with its subject hidden; one that does not name it stays whole."""
+    mention = find_mention(words_of(request.prompt), names_of(request.subject))
+    if mention is None:
+        return request.prompt
+    return request.prompt[: mention.start] + HIDDEN + request.prompt[mention.end :]
+
+
+def _batch(order: Sequence[int], rows: Sequence[Row]) -> list[int]:
+    """Take the first of ``order`` that fit into one run, padding counted."""
+    chosen: list[int] = []
+    for i in order:
+        if chosen and len(rows[i][0]) * (len(chosen) + 1) > MAX_BATCH_TOKENS:
+            break
+        chosen.append(i)
+    return chosen

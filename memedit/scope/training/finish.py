@@ -1,0 +1,224 @@
+"""From a training state to what is shipped: an int8 graph, and how to read its numbers.
+
+``python -m memedit.scope.training.finish --data DIR --run DIR --out DIR``
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from memedit.config import EncoderSettings
+from memedit.indexes.names import names_of, words_of
+from memedit.scope.base import Encoder
+from memedit.scope.checkpoint import Checkpoint, find_checkpoint
+from memedit.scope.encoder import open_encoder
+from memedit.scope.pair import PairClassifier, PairSettings
+from memedit.scope.pair_graph import PairWriter
+from memedit.scope.subjects import find_mention
+from memedit.scope.training.batches import LABELS
+from memedit.scope.training.facts import Fact, read_facts
+from memedit.scope.training.pairs import Pair, held_out, hide
+from memedit.types import ScopeLabel
+
+Floats = npt.NDArray[np.float64]
+
+
+def export_graph(state: Path, checkpoint: Checkpoint, out: Path) -> None:
+    """Write ``pair.onnx``: the trained weights, matrices in int8 (quantised per run)."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    saved = torch.load(state, weights_only=True)["model"]
+    weights = {
+        name.removeprefix("bert."): value.float().numpy()
+        for name, value in saved.items()
+        if "position_ids" not in name
+    }
+    graph = PairWriter(checkpoint.config, weights).model()
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "whole.onnx"
+        whole.write_bytes(graph.SerializeToString())
+        quantize_dynamic(whole, out / "pair.onnx", weight_type=QuantType.QInt8, per_channel=True)
+    shutil.copyfile(checkpoint.tokenizer, out / "tokenizer.json")
+
+
+def own_pairs(facts: Sequence[Fact]) -> list[Pair]:
+    """Return the pairs that the files themselves give, subjects hidden."""
+    pairs: dict[tuple[str, str], Pair] = {}
+    for fact in facts:
+        edit = hide(fact.request.prompt, fact.request.subject)
+        for one in fact.asked:
+            text = hide(one.text, fact.request.subject)
+            if text is not None and edit is not None and one.kind != "Logical_Generalization":
+                pairs.setdefault((text, edit), Pair(text, edit, one.label, one.kind))
+    return list(pairs.values())
+
+
+def fit_temperature(probabilities: Floats, labels: npt.NDArray[np.int64]) -> float:
+    """Return the temperature at which the labels are least surprising.
+
+    Source: Guo et al. 2017, "On calibration of modern neural networks".
+
+    Args:
+        probabilities: float ``[n, 3]`` at temperature 1.
+        labels: int64 ``[n]``.
+
+    """
+    logits = torch.from_numpy(np.log(np.clip(probabilities, 1e-9, 1)))
+    target = torch.from_numpy(labels)
+    grid = np.exp(np.linspace(-1.5, 1.5, 61))
+    losses = [float(functional.cross_entropy(logits / t, target)) for t in grid.tolist()]
+    return float(grid[int(np.argmin(losses))])
+
+
+def fit_parts(facts: Sequence[Fact], encoder: Encoder, seed: int = 3) -> tuple[float, float, float]:
+    """Fit when a part of a name means its subject: intercept, slopes of coverage and similarity.
+
+    Against it speak prompts about other subjects that share words with the name.
+    """
+    sharing: dict[str, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        for word in set(words_of(fact.request.subject).words):
+            if len(word) > 2:
+                sharing[word].append(fact)
+    rng = random.Random(seed)
+    rows: list[tuple[str, str, float, float]] = []
+    for fact in facts:
+        for one in fact.asked:
+            if one.label is ScopeLabel.DIRECT:
+                rows += _part(one.text, fact, 1.0)
+        words = sorted(set(words_of(fact.request.subject).words) & sharing.keys())
+        for word in words[:2]:
+            for other in rng.sample(sharing[word], min(2, len(sharing[word]))):
+                if other.request.subject.casefold() != fact.request.subject.casefold():
+                    rows += _part(other.request.prompt, fact, 0.0)
+    left = encoder.encode([row[0] for row in rows])
+    right = encoder.encode([row[1] for row in rows])
+    similarity = (left * right).sum(1)
+    design = torch.tensor(
+        [[1.0, row[2], float(s)] for row, s in zip(rows, similarity, strict=True)],
+        dtype=torch.float64,
+    )
+    target = torch.tensor([row[3] for row in rows], dtype=torch.float64)
+    beta = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([beta], max_iter=200)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = design @ beta
+        value = functional.binary_cross_entropy_with_logits(logits, target) + 1e-4 * beta @ beta
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    intercept, coverage, close = (round(float(value), 4) for value in beta.detach())
+    return intercept, coverage, close
+
+
+def _part(text: str, fact: Fact, target: float) -> list[tuple[str, str, float, float]]:
+    mention = find_mention(words_of(text), names_of(fact.request.subject))
+    if mention is None or mention.coverage >= 1:
+        return []
+    return [(text, fact.request.prompt, mention.coverage, target)]
+
+
+def expected_calibration_error(concerned: Floats, truth: npt.NDArray[np.bool_]) -> float:
+    """Return the mean gap of probability and frequency over ten equal bins, weighted by size."""
+    bins = np.minimum((concerned * 10).astype(int), 9)
+    gaps = [
+        abs(concerned[bins == i].mean() - truth[bins == i].mean()) * (bins == i).mean()
+        for i in range(10)
+        if (bins == i).any()
+    ]
+    return float(sum(gaps))
+
+
+def finish(data: Path, run: Path, out: Path, rate: float = 0.01) -> dict[str, Any]:
+    """Write the shipped folder; return the record that stands in ``pair.json``.
+
+    Temperature and threshold come from one half of the held-out subjects; what the record
+    reports is measured on the other half.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    settings = EncoderSettings()
+    export_graph(run / "state.pt", find_checkpoint(settings.model), out)
+    facts = read_facts(data)
+    part = fit_parts([fact for fact in facts if not held_out(fact)], open_encoder(settings))
+    halves: list[list[Fact]] = [[], []]
+    for fact in facts:
+        if held_out(fact):
+            digest = hashlib.sha256(fact.request.subject.casefold().encode()).digest()
+            halves[digest[1] % 2].append(fact)
+    record: dict[str, Any] = {"part": part, "temperature": 1.0, "threshold": 0.5}
+    _write(out, record)
+    fit, test = (own_pairs(half) for half in halves)
+    probabilities, labels = _judged(PairClassifier(out), fit)
+    record["temperature"] = round(fit_temperature(probabilities, labels), 4)
+    _write(out, record)
+    probabilities, labels = _judged(PairClassifier(out), fit)
+    unrelated = np.sort((1 - probabilities[:, 2])[labels == 2])[::-1]
+    threshold = float(unrelated[int(rate * len(unrelated))]) + 1e-4
+    record["threshold"] = round(min(max(threshold, 0.5), 0.99), 4)
+    record["held_out"] = measured(PairClassifier(out), test, record["threshold"])
+    PairSettings.read(record)
+    _write(out, record)
+    return record
+
+
+def measured(classifier: PairClassifier, pairs: Sequence[Pair], threshold: float) -> dict[str, Any]:
+    """Return, by kind, how many pairs there are and which share fires, and the calibration."""
+    probabilities, labels = _judged(classifier, pairs)
+    concerned = 1 - probabilities[:, 2]
+    kinds = np.array([pair.kind for pair in pairs])
+    table: dict[str, Any] = {
+        kind: {
+            "n": int((kinds == kind).sum()),
+            "fires": round(float((concerned >= threshold)[kinds == kind].mean()), 4),
+        }
+        for kind in sorted(set(kinds.tolist()))
+    }
+    table["accuracy"] = round(float((probabilities.argmax(1) == labels).mean()), 4)
+    error = expected_calibration_error(concerned, labels != LABELS.index(ScopeLabel.UNRELATED))
+    table["expected_calibration_error"] = round(error, 4)
+    return table
+
+
+def _judged(
+    classifier: PairClassifier, pairs: Sequence[Pair]
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    probabilities = classifier.judge([(pair.prompt, pair.edit) for pair in pairs])
+    labels = np.array([LABELS.index(pair.label) for pair in pairs], dtype=np.int64)
+    return probabilities.astype(np.float64), labels
+
+
+def _write(out: Path, record: dict[str, Any]) -> None:
+    (out / "pair.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export, calibrate, and print the record."""
+    parser = argparse.ArgumentParser(prog="python -m memedit.scope.training.finish")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the benchmarks' files")
+    parser.add_argument("--run", type=Path, required=True, help="folder of fine_tune's state")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    given = parser.parse_args(arguments)
+    record = finish(given.data, given.run, given.out)
+    print(json.dumps(record, indent=2))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
