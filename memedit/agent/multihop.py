@@ -13,6 +13,7 @@ import httpx2
 from memedit.agent.base import AgentMethod
 from memedit.agent.catalog import AGENTS
 from memedit.agent.completing import Endpoint
+from memedit.agent.lookup_tool import EditLookup
 from memedit.agent.session import Lookup
 from memedit.agent.trace import Trace
 from memedit.errors import InvalidInputError, MemeditError, UpstreamTimeout, UpstreamUnreachable
@@ -172,6 +173,10 @@ class MultiHopAgent:
                 for number, question in enumerate(questions):
                     group.start_soon(answer, number, question)
         return [traces[number] for number in range(len(questions))]
+
+    def lookup_tool(self) -> EditLookup:
+        """Return the same look-up as a tool for other agents; open as long as the memory is."""
+        return EditLookup(self.router, self.lookup)
 
     def close(self) -> None:
         """Close the memory if it was opened here."""
