@@ -1,7 +1,79 @@
-"""Installed as ``memedit.adapters``; see DESIGN: the folder stands beside the package."""
+"""Adapters, one file each: ``memedit.adapters.Grace().learn(model, tokenizer, requests)``.
+
+Installed as ``memedit.adapters``; see DESIGN: the folder stands beside the package.  The names are
+loaded when they are first asked for: torch is paid for by who learns or attaches one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if __name__ != "memedit.adapters":
     raise ImportError(
         f"imported as {__name__!r}; import 'memedit.adapters' instead "
         "(a second copy under another name would not share its classes)"
     )
+
+if TYPE_CHECKING:
+    from memedit.adapters.base import Adapter as Adapter
+    from memedit.adapters.base import AdapterConfig as AdapterConfig
+    from memedit.adapters.base import Host as Host
+    from memedit.adapters.base import Learned as Learned
+    from memedit.adapters.blocks import TrainingConfig as TrainingConfig
+    from memedit.adapters.catalog import ADAPTERS as ADAPTERS
+    from memedit.adapters.catalog import open_adapter as open_adapter
+    from memedit.adapters.files import load_adapter as load_adapter
+    from memedit.adapters.grace import Grace as Grace
+    from memedit.adapters.grace import GraceConfig as GraceConfig
+    from memedit.adapters.grace_values import SearchConfig as SearchConfig
+    from memedit.adapters.lora import Lora as Lora
+    from memedit.adapters.lora import LoraSettings as LoraSettings
+    from memedit.adapters.melo import Melo as Melo
+    from memedit.adapters.melo import MeloConfig as MeloConfig
+
+__all__ = [
+    "ADAPTERS",
+    "Adapter",
+    "AdapterConfig",
+    "Grace",
+    "GraceConfig",
+    "Host",
+    "Learned",
+    "Lora",
+    "LoraSettings",
+    "Melo",
+    "MeloConfig",
+    "SearchConfig",
+    "TrainingConfig",
+    "load_adapter",
+    "open_adapter",
+]
+
+_HOMES = {
+    "ADAPTERS": "catalog",
+    "Adapter": "base",
+    "AdapterConfig": "base",
+    "Grace": "grace",
+    "GraceConfig": "grace",
+    "Host": "base",
+    "Learned": "base",
+    "Lora": "lora",
+    "LoraSettings": "lora",
+    "Melo": "melo",
+    "MeloConfig": "melo",
+    "SearchConfig": "grace_values",
+    "TrainingConfig": "blocks",
+    "load_adapter": "files",
+    "open_adapter": "catalog",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'memedit.adapters' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"memedit.adapters.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -236,7 +236,9 @@ class Codebook:
         nearest = _slack(float(distances.min()))
         near = [self.entries[n] for n in (distances <= nearest).nonzero()[:, 0].tolist()]
         return all(
-            not e.is_hole and e.label == member.label and _distance(e.key, member.key) <= e.radius * (1 + SLACK / 2)
+            not e.is_hole
+            and e.label == member.label
+            and _distance(e.key, member.key) <= e.radius * (1 + SLACK / 2)
             for e in near
         )
 

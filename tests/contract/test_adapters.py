@@ -35,7 +35,7 @@ FAMILIES = ("llama", "gpt2", "gptj", "opt")
 QUICK: dict[str, dict[str, Any]] = {
     "grace": {"layer": 1, "search": {"steps": 60, "enough": 1.6}},
     "melo": {"layer": 0, "training": {"steps": 40, "enough": 1.6}},
-    "lora": {"training": {"steps": 40, "enough": 1.6}},
+    "lora": {"training": {"steps": 120, "enough": 1.6}},
 }
 
 
