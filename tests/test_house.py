@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {
         *("wiring", "client", "serving", "engine", "routing", "memory", "scope", "incontext"),
-        *("modeling", "editing", "evaluation", "agent"),
+        *("modeling", "editing", "adapters", "evaluation", "agent"),
     },
 }
 WITHOUT_TORCH = ("serving", "client", "agent", "routing", "memory", "incontext", "wiring", "cli")

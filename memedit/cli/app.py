@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from memedit import __version__
 from memedit.cli import (
+    adapt,
     agent,
     ask,
     bake,
@@ -118,6 +119,7 @@ app.command("verify")(maintain.verify)
 app.command("reindex")(maintain.reindex)
 app.command("demo")(demo.demo)
 app.command("bake")(bake.bake)
+app.command("adapt")(adapt.adapt)
 app.add_typer(eval.app, name="eval")
 app.command("locate")(locate.locate)
 app.add_typer(delta.app, name="delta")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,8 +11,8 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, progress
+from memedit.cli.taught import edits_of_file, edits_of_memory, settings_of_options
 from memedit.errors import SettingsError
-from memedit.types import EditRequest
 
 if TYPE_CHECKING:
     from memedit.modeling.delta import EditVersion, WeightDelta
@@ -80,12 +79,12 @@ def bake(
         raise SettingsError("--rank is the rank of a LoRA; give it with --as lora")
     if edits is not None and (memory or url or namespace):
         raise SettingsError("--edits names a file; leave out --memory, --url and --namespace")
-    settings = _settings(setting or [], layer)
+    settings = settings_of_options(setting or [], layer)
     versions: list[EditVersion] = []
     if edits is not None:
-        requests = _of_file(edits, format, limit)
+        requests = edits_of_file(edits, format, limit)
     else:
-        requests, versions = _of_memory(memory, url, key, config, namespace, limit)
+        requests, versions = edits_of_memory(memory, url, key, config, namespace, limit)
     if not requests:
         raise SettingsError("there is nothing to bake: no edits in the file, or none live")
     from memedit.engine.loading import load_model, need_models_extra
@@ -153,33 +152,6 @@ def _write(
     return {"max_lora_rank": written.max_lora_rank, "relative_error": written.relative_error}
 
 
-def _of_file(file: Path, format: str, limit: int | None) -> list[EditRequest]:
-    from memedit.memory.formats import read_edits
-
-    read = read_edits(format, file)
-    for one in read.skipped[:3]:
-        typer.echo(f"skipped {one.record}: {one.reason}", err=True)
-    if len(read.skipped) > 3:
-        typer.echo(f"and {len(read.skipped) - 3} more records skipped", err=True)
-    return read.requests[:limit]
-
-
-def _of_memory(
-    memory: str | None,
-    url: str | None,
-    key: str | None,
-    config: Path | None,
-    namespace: str | None,
-    limit: int | None,
-) -> tuple[list[EditRequest], list[EditVersion]]:
-    from memedit.cli.store import open_store
-    from memedit.modeling.delta import EditVersion
-
-    with open_store(memory, url, key, config, create=False) as store:
-        live = list(store.list(namespace=namespace))[:limit]
-    return [edit.request for edit in live], [EditVersion(edit.id, edit.version) for edit in live]
-
-
 def _statistics(method: str, corpus: Path | None) -> dict[str, Any]:
     """Return where second moments come from, for methods that need them."""
     if corpus is None:
@@ -191,29 +163,3 @@ def _statistics(method: str, corpus: Path | None) -> dict[str, Any]:
     if not issubclass(EDITORS.get(method), KeyValueEditor):
         raise SettingsError(f"{method} takes no statistics; leave out --corpus")
     return {"statistics": Statistics(corpus)}
-
-
-def _settings(given: Sequence[str], layer: int | None) -> dict[str, Any]:
-    """Return the method's settings: ``search.steps=20`` is a field of a field.
-
-    Raises:
-        SettingsError: one is not of the form NAME=VALUE.
-
-    """
-    import json as parser
-
-    found: dict[str, Any] = {} if layer is None else {"layer": layer}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise SettingsError(f"--set {text!r}: expected NAME=VALUE, e.g. search.steps=20")
-        try:
-            read: Any = parser.loads(value)
-        except ValueError:
-            read = value
-        *above, last = name.split(".")
-        place = found
-        for part in above:
-            place = place.setdefault(part, {})
-        place[last] = tuple(read) if isinstance(read, list) else read
-    return found

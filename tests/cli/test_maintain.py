@@ -25,6 +25,7 @@ COMMANDS = (
         "eval scope",
         "locate",
         "bake",
+        "adapt",
         "delta show",
         "delta compose",
         "delta merge",

@@ -1,0 +1,70 @@
+"""What commands that teach models are given: edits of a file or of a memory, and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from memedit.errors import SettingsError
+from memedit.types import EditRequest
+
+if TYPE_CHECKING:
+    from memedit.modeling.delta import EditVersion
+
+
+def edits_of_file(file: Path, format: str, limit: int | None) -> list[EditRequest]:
+    """Read edits of a file; what cannot be read is said on stderr."""
+    from memedit.memory.formats import read_edits
+
+    read = read_edits(format, file)
+    for one in read.skipped[:3]:
+        typer.echo(f"skipped {one.record}: {one.reason}", err=True)
+    if len(read.skipped) > 3:
+        typer.echo(f"and {len(read.skipped) - 3} more records skipped", err=True)
+    return read.requests[:limit]
+
+
+def edits_of_memory(
+    memory: str | None,
+    url: str | None,
+    key: str | None,
+    config: Path | None,
+    namespace: str | None,
+    limit: int | None,
+) -> tuple[list[EditRequest], list[EditVersion]]:
+    """Read the live edits of a memory or a proxy."""
+    from memedit.cli.store import open_store
+    from memedit.modeling.delta import EditVersion
+
+    with open_store(memory, url, key, config, create=False) as store:
+        live = list(store.list(namespace=namespace))[:limit]
+    return [edit.request for edit in live], [EditVersion(edit.id, edit.version) for edit in live]
+
+
+def settings_of_options(given: Sequence[str], layer: int | None) -> dict[str, Any]:
+    """Return the method's settings: ``search.steps=20`` is a field of a field.
+
+    Raises:
+        SettingsError: one is not of the form NAME=VALUE.
+
+    """
+    import json as parser
+
+    found: dict[str, Any] = {} if layer is None else {"layer": layer}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise SettingsError(f"--set {text!r}: expected NAME=VALUE, e.g. search.steps=20")
+        try:
+            read: Any = parser.loads(value)
+        except ValueError:
+            read = value
+        *above, last = name.split(".")
+        place = found
+        for part in above:
+            place = place.setdefault(part, {})
+        place[last] = tuple(read) if isinstance(read, list) else read
+    return found
