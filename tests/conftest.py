@@ -27,6 +27,7 @@ hypothesis_settings.load_profile("memedit")
 SECTIONS = tuple(f"MEMEDIT_{section.upper()}" for section in Settings.sections)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests, and say which of them one process has to run.
 
