@@ -199,6 +199,8 @@ def takes_only_known_options(command: str) -> None:
     _, *words = shlex.split(command)
     found: Any = get_command(app)
     while hasattr(found, "commands"):  # the program, or a group such as "memedit delta"
+        if found.invoke_without_command and words[0] not in found.commands:
+            break  # "memedit eval" is a command with another one below it
         found = found.commands[words.pop(0)]
     known = {option for parameter in found.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known, command

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from memedit.evaluation.settings import Setting
 
 
-app = typer.Typer(
-    help="Measure methods, or a running proxy, on a data set; `eval scope`: scope alone.",
-    invoke_without_command=True,
-)
+app = typer.Typer(invoke_without_command=True)
 app.command("scope")(eval_scope.scope)
 
 

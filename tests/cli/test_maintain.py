@@ -119,7 +119,10 @@ def _commands(group: Any, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, command in group.commands.items():
         inner = hasattr(command, "commands")
-        found |= _commands(command, f"{prefix}{name} ") if inner else {prefix + name: command}
+        if inner:
+            found |= _commands(command, f"{prefix}{name} ")
+        if not inner or command.invoke_without_command:  # "eval" is both
+            found[prefix + name] = command
     return found
 
 
