@@ -18,6 +18,7 @@ from tests.e2e.findings import FINDINGS
 from tests.live_server import LiveServer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+END_TO_END = "tests/e2e/"
 # How long an example takes says more about the machine than about memedit.
 hypothesis_settings.register_profile(
     "memedit", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -27,20 +28,25 @@ hypothesis_settings.load_profile("memedit")
 SECTIONS = tuple(f"MEMEDIT_{section.upper()}" for section in Settings.sections)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order the tests, and say which of them one process has to run.
+    """Put what needs a running stack last: servers that only wait still take their share.
 
-    What needs a running stack comes last: servers that only wait still take their share. With
-    several processes it comes first, all of it in one, while the others do the rest; the tests
-    of any other file stay together, because they share fixtures.
+    With several processes it comes first: one of them does all of it, the others the rest.
     """
-    end_to_end = REPOSITORY / "tests" / "e2e"
     several = hasattr(config, "workerinput")
-    items.sort(key=lambda item: (end_to_end in Path(item.path).parents) is not several)
-    for item in items:
-        together = "e2e" if end_to_end in Path(item.path).parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(together))
+    items.sort(key=lambda item: item.nodeid.startswith(END_TO_END) is not several)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the end-to-end suite in one process, and every other file, for their fixtures' sake."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByStack(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return END_TO_END if nodeid.startswith(END_TO_END) else nodeid.split("::", 1)[0]
+
+    return ByStack(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
