@@ -17,9 +17,6 @@ if __name__ != "memedit.adapters":
 
 if TYPE_CHECKING:
     from memedit.adapters.base import Adapter as Adapter
-    from memedit.adapters.base import AdapterConfig as AdapterConfig
-    from memedit.adapters.base import Host as Host
-    from memedit.adapters.base import Learned as Learned
     from memedit.adapters.blocks import TrainingConfig as TrainingConfig
     from memedit.adapters.catalog import ADAPTERS as ADAPTERS
     from memedit.adapters.catalog import open_adapter as open_adapter
@@ -27,6 +24,9 @@ if TYPE_CHECKING:
     from memedit.adapters.grace import Grace as Grace
     from memedit.adapters.grace import GraceConfig as GraceConfig
     from memedit.adapters.grace_values import SearchConfig as SearchConfig
+    from memedit.adapters.learned import AdapterConfig as AdapterConfig
+    from memedit.adapters.learned import Host as Host
+    from memedit.adapters.learned import Learned as Learned
     from memedit.adapters.lora import Lora as Lora
     from memedit.adapters.lora import LoraSettings as LoraSettings
     from memedit.adapters.melo import Melo as Melo
@@ -53,11 +53,11 @@ __all__ = [
 _HOMES = {
     "ADAPTERS": "catalog",
     "Adapter": "base",
-    "AdapterConfig": "base",
+    "AdapterConfig": "learned",
     "Grace": "grace",
     "GraceConfig": "grace",
-    "Host": "base",
-    "Learned": "base",
+    "Host": "learned",
+    "Learned": "learned",
     "Lora": "lora",
     "LoraSettings": "lora",
     "Melo": "melo",

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memedit.adapters.base import Progress
 from memedit.adapters.grading import grade, parts
+from memedit.adapters.learned import (
+    Progress,
+)
 from memedit.errors import DivergedError, InvalidInputError
 from memedit.modeling.architecture import Matrix
 from memedit.modeling.delta import Change, LowRank

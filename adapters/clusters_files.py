@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from memedit.adapters.base import Saved
 from memedit.adapters.clusters import NONE, Cluster, Clusters, Point
+from memedit.adapters.learned import (
+    Saved,
+)
 from memedit.errors import InvalidInputError
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memedit.adapters.base import Saved
 from memedit.adapters.codebook import Codebook, Entry, Member
+from memedit.adapters.learned import (
+    Saved,
+)
 from memedit.errors import InvalidInputError
 
 

@@ -24,8 +24,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from memedit.adapters.base import Adapter, HeldEdit, Saved
+from memedit.adapters.base import Adapter
 from memedit.adapters.catalog import open_adapter
+from memedit.adapters.learned import (
+    HeldEdit,
+    Saved,
+)
 from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.modeling.delta import EditVersion
 from memedit.modeling.delta_files import file_sha256, plain_json, write_json

@@ -24,8 +24,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from memedit.adapters.base import (
-    Adapter,
+from memedit.adapters.base import Adapter
+from memedit.adapters.codebook import Codebook, Table
+from memedit.adapters.codebook_files import codebook_of, saved_codebook
+from memedit.adapters.grace_values import SearchConfig, search_values
+from memedit.adapters.grading import grades, parts
+from memedit.adapters.learned import (
     AdapterConfig,
     Attachment,
     HeldEdit,
@@ -34,10 +38,6 @@ from memedit.adapters.base import (
     Progress,
     Saved,
 )
-from memedit.adapters.codebook import Codebook, Table
-from memedit.adapters.codebook_files import codebook_of, saved_codebook
-from memedit.adapters.grace_values import SearchConfig, search_values
-from memedit.adapters.grading import grades, parts
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import architecture
 from memedit.modeling.hooks import Places, catch
@@ -105,7 +105,7 @@ class Grace(Adapter[GraceConfig]):
             book.hold()
             with self._attached(model):
                 losses, said = grades(model, tokenizer, rows, at_once)
-        versions = {one.edit.id: one.edit for one in (*self.held, *new)}
+        versions = {one.edit.id: one.edit for one in (*new, *self.held)}
         old = [versions[one] for one in (*replaces, *replaced) if one in versions]
         return Learned(found.before, tuple(losses), tuple(said), found.steps, tuple(old))
 

@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from memedit.adapters.base import (
-    Adapter,
+from memedit.adapters.base import Adapter
+from memedit.adapters.blocks import TrainingConfig, default_rate
+from memedit.adapters.grading import grade, grades, parts
+from memedit.adapters.learned import (
     AdapterConfig,
     Attachment,
     HeldEdit,
@@ -25,8 +27,6 @@ from memedit.adapters.base import (
     Progress,
     Saved,
 )
-from memedit.adapters.blocks import TrainingConfig, default_rate
-from memedit.adapters.grading import grade, grades, parts
 from memedit.errors import ConflictError, DivergedError, InvalidInputError
 from memedit.modeling.architecture import Matrix, architecture, linear_matrix
 from memedit.modeling.frozen import left_as_found

@@ -17,16 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from memedit.adapters.base import (
-    Adapter,
-    AdapterConfig,
-    Attachment,
-    HeldEdit,
-    Host,
-    Learned,
-    Progress,
-    Saved,
-)
+from memedit.adapters.base import Adapter
 from memedit.adapters.blocks import (
     Pair,
     TrainingConfig,
@@ -39,6 +30,15 @@ from memedit.adapters.blocks import (
 from memedit.adapters.clusters import NONE, Clusters
 from memedit.adapters.clusters_files import clusters_of, saved_clusters
 from memedit.adapters.grading import grade, parts
+from memedit.adapters.learned import (
+    AdapterConfig,
+    Attachment,
+    HeldEdit,
+    Host,
+    Learned,
+    Progress,
+    Saved,
+)
 from memedit.adapters.row_choice import RowChoice
 from memedit.errors import InvalidInputError, NotFoundError
 from memedit.modeling.architecture import Matrix, architecture
@@ -135,7 +135,7 @@ class Melo(Adapter[MeloConfig]):
                     graded = grade(model, batch)
                 losses += graded.losses.tolist()
                 said += graded.learned.tolist()
-        versions = {one.edit.id: one.edit for one in (*self.held, *new)}
+        versions = {one.edit.id: one.edit for one in (*new, *self.held)}
         old = [versions[one] for one in (*replaces, *replaced) if one in versions]
         return Learned(tuple(before), tuple(losses), tuple(said), steps, tuple(old))
 

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memedit.adapters.base import Attachment
+from memedit.adapters.learned import (
+    Attachment,
+)
 from memedit.errors import InvalidInputError
 
 _CACHES = ("past_key_values", "cache")  # transformers 5.24 began to rename argument and output

@@ -19,6 +19,7 @@ from tests.modeling.families import tiny_model, tiny_tokenizer
 QUICK = TrainingConfig(steps=3)
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_what_is_saved_is_a_peft_adapter(family: str, tmp_path: Path) -> None:
     model, tokenizer = tiny_model(family), tiny_tokenizer()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import peft
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 
 from memedit.adapters.blocks import TrainingConfig
 from memedit.adapters.melo import Melo, MeloConfig
@@ -22,9 +24,12 @@ REQUESTS = [
     EditRequest(prompt="Lyon lies in", subject="Lyon", target_new="France"),
 ]
 EDITS = [EditVersion("e0", 1), EditVersion("e1", 1)]
+# transformers 5.24 gave the argument a new name
+NAME = "cache" if "cache" in signature(LlamaForCausalLM.forward).parameters else "past_key_values"
 QUICK = MeloConfig(layer=0, training=TrainingConfig(steps=8, enough=1.6))
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_a_folded_block_is_what_peft_makes_of_it(family: str, tmp_path: Path) -> None:
     model, tokenizer = tiny_model(family), tiny_tokenizer()
@@ -59,11 +64,11 @@ def test_rows_that_leave_a_batch_take_their_choice_with_them() -> None:
         alone = []
         for row in rows:
             first = model(torch.tensor([row.prompt]), use_cache=True)
-            cache = first.get("past_key_values") or first.get("cache")
-            alone.append(model(step[:1], past_key_values=cache).logits[0, -1])
+            cache = first[NAME]
+            alone.append(model(step[:1], **{NAME: cache}).logits[0, -1])
         first = model(batch.input_ids, attention_mask=batch.attention_mask,
                       position_ids=batch.position_ids, use_cache=True)  # fmt: skip
-        cache = first.get("past_key_values") or first.get("cache")
+        cache = first[NAME]
         left = torch.tensor([2, 1])
         cache.batch_select_indices(left)
         mask = torch.cat([batch.attention_mask[left], torch.ones(2, 1, dtype=torch.long)], 1)
@@ -71,10 +76,10 @@ def test_rows_that_leave_a_batch_take_their_choice_with_them() -> None:
             step[:2],
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1)[:, -1:],
-            past_key_values=cache,
+            **{NAME: cache},
         ).logits[:, -1]
         with pytest.raises(InvalidInputError, match="a cache of 2 prompts"):
-            model(step, past_key_values=cache)
+            model(step, **{NAME: cache})
     assert torch.allclose(now, torch.stack([alone[2], alone[1]]), atol=2e-4)
 
 

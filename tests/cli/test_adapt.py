@@ -64,5 +64,5 @@ def test_misuse_is_said(run: Run, edits: Path, tiny_checkpoint: Path, tmp_path: 
     setting = run(*common, "--method", "grace", "--set", "radios=1")
     assert setting.code == 1 and "no setting 'radios'" in setting.err
     both = run(*common, "--method", "grace", "--memory", "sqlite:///x.db")
-    assert both.code == 1 and "--edits names a file" in both.err
+    assert both.code == 2 and "--edits names a file" in both.err
     assert not (tmp_path / "a").exists()

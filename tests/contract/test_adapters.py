@@ -13,9 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from memedit.adapters.base import Adapter, Host
+from memedit.adapters.base import Adapter
 from memedit.adapters.catalog import ADAPTERS, open_adapter
 from memedit.adapters.files import MANIFEST, load_adapter
+from memedit.adapters.learned import (
+    Host,
+)
 from memedit.errors import InvalidInputError, MissingResourceError, NotFoundError
 from memedit.modeling.delta import EditVersion
 from memedit.modeling.delta_files import file_sha256
@@ -221,7 +224,8 @@ def test_bad_files_are_refused(kind: str, tmp_path: Path) -> None:
             load_adapter(folder)
     folder = adapter.save(tmp_path / "damaged")
     file = folder / json.loads((folder / MANIFEST).read_text())["file"]
-    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(InvalidInputError, match="damaged"):
         load_adapter(folder)
     (folder / MANIFEST).write_text('{"format": "memedit-adapter/99"}')

@@ -1,0 +1,87 @@
+"""What adapters are set with, hold, and return of their work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from torch import Tensor
+
+from memedit.modeling.delta import EditVersion
+from memedit.types import EditRequest
+
+Progress = Callable[[int, int], None]
+"""Called with (done, in all)."""
+
+
+class Host(StrEnum):
+    """Where an adapter can be put to use."""
+
+    PROCESS = "process"
+    """In this process, on a transformers model."""
+    VLLM_LORA = "vllm-lora"
+    """In a vLLM as it is, as a LoRA that a request names."""
+    VLLM_PLUGIN = "vllm-plugin"
+    """In a vLLM that has memedit's plugin."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """What every method's settings hold."""
+
+    layer: int | None = None
+    """The layer that is looked at; ``None``: the middle one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldEdit:
+    """An edit that an adapter holds."""
+
+    edit: EditVersion
+    request: EditRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What came of learning a batch, in the order of its requests."""
+
+    losses_before: tuple[float, ...]
+    """Mean cross-entropy of the target's tokens, in nats, of the model as it was."""
+    losses: tuple[float, ...]
+    """The same with the adapter attached."""
+    said: tuple[bool, ...]
+    """Whether each target would be said, greedily, with the adapter attached."""
+    steps: int
+    """Optimisation steps, of the edit that needed most."""
+    replaced: tuple[EditVersion, ...] = ()
+    """Edits that are no longer held: they gave another answer to the same prompt, or were an
+    earlier version of the same edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A method's own part of a saved adapter."""
+
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+    """Plain values, for JSON."""
+
+
+class Attachment:
+    """An adapter at work on a model."""
+
+    @contextmanager
+    def prompts_end(self, positions: Sequence[int] | Tensor) -> Iterator[None]:
+        """Say where the prompts of the batches inside the block end, for scoring of targets.
+
+        Without it a row's last token that is no padding counts as the prompt's last: right for
+        prompts and for generation.  Methods that decide per token need no telling.
+
+        Args:
+            positions: int64 [B], index of each row's last prompt token in the padded batch.
+
+        """
+        yield
