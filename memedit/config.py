@@ -60,6 +60,9 @@ class MemorySettings(_Section):
     url: str = Field("sqlite:///memedit.db", description="SQLAlchemy URL of the edit memory.")
     namespace: Namespace = Field(DEFAULT_NAMESPACE, description="Used when a request names none.")
     index: str = Field("auto", description="Vector index: auto, flat, faiss, ...")
+    on_conflict: Literal["keep", "supersede", "reject"] = Field(
+        "keep", description="An added edit contradicts a live one: keep both, supersede, reject."
+    )
 
 
 class EncoderSettings(_Section):

@@ -6,6 +6,7 @@ dataclass.  All of them are immutable: changing an edit writes a new version of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -42,6 +43,25 @@ class Status(StrEnum):
     LIVE = "live"
     SUPERSEDED = "superseded"
     RETRACTED = "retracted"
+
+
+class ConflictKind(StrEnum):
+    """Why two edits are held to contradict each other."""
+
+    SAME_PROMPT = "same_prompt"
+    SAME_SUBJECT = "same_subject"
+    """The subject is the same, and the scope classifier takes the relation for the same."""
+
+
+class ConflictOutcome(StrEnum):
+    """What became of the older one of two edits that contradict each other."""
+
+    KEPT = "kept"
+    """Both are live; where both are valid the newer one speaks."""
+    SUPERSEDED = "superseded"
+    """The new edit is its next version."""
+    RETRACTED = "retracted"
+    """It is silent; another one has become the version before the new edit."""
 
 
 class Surface(StrEnum):
@@ -141,6 +161,26 @@ class Edit(BaseModel):
             and (self.valid_from is None or self.valid_from <= moment)
             and (self.valid_to is None or moment < self.valid_to)
         )
+
+
+class Conflict(BaseModel):
+    """An edit that contradicts an older one of the same namespace."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    edit: str = Field(description="'id@version' of the edit that was written.")
+    against: str = Field(description="'id@version' of the older one.")
+    kind: ConflictKind
+    probability: float | None = Field(None, description="That the relation is the same; a guess.")
+    outcome: ConflictOutcome
+
+
+class Added(list[Edit]):
+    """Edits that were added, with what they contradict."""
+
+    def __init__(self, edits: Iterable[Edit] = (), conflicts: Iterable[Conflict] = ()) -> None:
+        super().__init__(edits)
+        self.conflicts = tuple(conflicts)
 
 
 @dataclass(frozen=True, slots=True)

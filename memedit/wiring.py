@@ -7,14 +7,20 @@ it is asked for, and none of them loads a language model.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from memedit.types import Surface
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from memedit.config import Settings
     from memedit.memory import EditMemory
+    from memedit.memory.conflicts import Judge
     from memedit.routing import Router
+    from memedit.scope.base import Encoder, ScopeClassifier
+    from memedit.types import Candidate
 
 
 def open_memory(
@@ -38,6 +44,7 @@ def open_memory(
 
     """
     from memedit.memory import EditMemory
+    from memedit.memory.conflicts import ConflictPolicy
     from memedit.scope.encoder import open_encoder
 
     chosen = settings if settings is not None else read_settings()
@@ -49,7 +56,33 @@ def open_memory(
         index=chosen.memory.index,
         reindex=reindex,
         create=create,
+        conflicts=ConflictPolicy(chosen.memory.on_conflict, _judge(chosen, encoder)),
     )
+
+
+def _judge(settings: Settings, encoder: Encoder) -> Judge:
+    """Make the judge of contradictions out of the scope classifier, which is opened when asked."""
+    from memedit.scope.catalog import open_classifier
+    from memedit.types import QueryText, ScopeLabel
+
+    @functools.cache
+    def classifier() -> ScopeClassifier:
+        name, threshold = settings.scope.classifier, settings.scope.threshold
+        return open_classifier(name, encoder, threshold=threshold)
+
+    def judge(pairs: Sequence[tuple[str, Candidate]]) -> list[float | None]:
+        from memedit.scope.base import ScopeInput
+
+        asked = [ScopeInput(QueryText(prompt), (candidate,)) for prompt, candidate in pairs]
+        threshold = classifier().threshold
+        return [
+            decision.direct
+            if decision.label is ScopeLabel.DIRECT and decision.direct >= threshold
+            else None
+            for [decision] in classifier().classify(asked)
+        ]
+
+    return judge
 
 
 def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:

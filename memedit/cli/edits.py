@@ -9,6 +9,7 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import (
+    contradicted,
     print_edit,
     print_edits,
     print_json,
@@ -33,6 +34,7 @@ def add(
         Operation,
         typer.Option(help="insert or modify: TARGET is the answer; erase: the answer is withheld."),
     ] = Operation.MODIFY,
+    on_conflict: opt.OnConflict = None,
     namespace: opt.Namespace = None,
     author: opt.Author = None,
     valid_from: opt.Moment = None,
@@ -45,7 +47,8 @@ def add(
 ) -> None:
     """Add an edit; it is durable, and live for the next request, when the command returns.
 
-    With --operation erase, TARGET is what is said instead, for example "I don't know".
+    With --operation erase, TARGET is what is said instead, for example "I don't know", and
+    --ground-truth is what no answer may hold.
 
     Example: memedit add "The capital of Quendoria is" "Lindhaven" --subject "Quendoria"
     """
@@ -60,17 +63,23 @@ def add(
         operation=operation,
     )
     with open_store(memory, url, key, config) as store:
-        [edit] = store.add(
+        [edit] = added = store.add(
             [request],
             namespace=namespace,
             author=author,
             valid_from=_aware(valid_from),
             valid_to=_aware(valid_to),
+            on_conflict=on_conflict,
         )
     if json:
-        print_json(edit.model_dump(mode="json"))
+        # without contradictions it is the edit and nothing else, as `show` prints it
+        conflicts = [one.model_dump(mode="json") for one in added.conflicts]
+        more = {"conflicts": conflicts} if conflicts else {}
+        print_json({**edit.model_dump(mode="json"), **more})
     else:
         typer.echo(said(edit))
+        for conflict in added.conflicts:
+            typer.echo(contradicted(conflict))
 
 
 def list_edits(

@@ -10,7 +10,7 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, print_table, progress
-from memedit.cli.store import LocalStore, Store, open_store
+from memedit.cli.store import LocalStore, OnConflict, Store, open_store
 from memedit.errors import InvalidInputError
 from memedit.types import EditRequest
 
@@ -34,6 +34,7 @@ def import_file(
         typer.Option(help="Keep paraphrases; leave them out where they are to measure edits."),
     ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count, store none.")] = False,
+    on_conflict: opt.OnConflict = None,
     namespace: opt.Namespace = None,
     author: opt.Author = None,
     memory: opt.MemoryUrl = None,
@@ -61,13 +62,13 @@ def import_file(
         edit if edit.author is not None else replace(edit, author=author)
         for edit in read.edits[:limit]
     ]
-    stored = 0
+    stored = conflicts = 0
     if new and not dry_run:
         with open_store(memory, url, key, config) as store, progress(f"importing {file}") as tell:
-            stored = _store_all(store, new, tell)
+            stored, conflicts = _store_all(store, new, on_conflict, tell)
     skipped = [{"record": one.record, "reason": one.reason} for one in read.skipped]
     if json:
-        counts = {"format": read.format, "read": len(new), "stored": stored}
+        counts = {"format": read.format, "read": len(new), "stored": stored, "conflicts": conflicts}
         print_json({"file": str(file), **counts, "skipped": skipped})
         if not new:
             raise typer.Exit(1)
@@ -75,6 +76,7 @@ def import_file(
     outcome = "none stored (dry run)" if dry_run else f"{stored} in the memory"
     typer.echo(
         f"{file}: {len(new)} edits read as {read.format}, {outcome}, {len(skipped)} records skipped"
+        + (f", {conflicts} contradictions" if conflicts else "")
     )
     if skipped:
         print_table(
@@ -86,16 +88,28 @@ def import_file(
         raise typer.Exit(1)
 
 
-def _store_all(store: Store, new: Sequence[NewEdit], tell: Callable[[int, int], None]) -> int:
-    """Store edits: in a memory all or none, through a proxy batch by batch; count what is there."""
+def _store_all(
+    store: Store,
+    new: Sequence[NewEdit],
+    on_conflict: OnConflict | None,
+    tell: Callable[[int, int], None],
+) -> tuple[int, int]:
+    """Store edits: in a memory all or none, through a proxy batch by batch.
+
+    Returns:
+        How many of them are in the memory now, and how many contradictions there were.
+
+    """
     if isinstance(store, LocalStore):
-        there = store.memory.add_edits(new, on_duplicate="return", progress=tell)
-        return len({edit.ref for edit in there})
+        there = store.memory.add_edits(
+            new, on_duplicate="return", on_conflict=on_conflict, progress=tell
+        )
+        return len({edit.ref for edit in there}), len(there.conflicts)
     together: dict[tuple[Any, ...], list[EditRequest]] = {}
     for edit in new:
         where = (edit.namespace, edit.author, edit.valid_from, edit.valid_to)
         together.setdefault(where, []).append(edit.request)
-    sent, known = 0, set[str]()
+    sent, known, conflicts = 0, set[str](), 0
     for (namespace, author, valid_from, valid_to), requests in together.items():
         for start in range(0, len(requests), BATCH):
             added = store.add(
@@ -105,11 +119,13 @@ def _store_all(store: Store, new: Sequence[NewEdit], tell: Callable[[int, int], 
                 valid_from=valid_from,
                 valid_to=valid_to,
                 on_duplicate="return",
+                on_conflict=on_conflict,
             )
+            conflicts += len(added.conflicts)
             known.update(edit.ref for edit in added)
             sent += len(added)
             tell(sent, len(new))
-    return len(known)
+    return len(known), conflicts
 
 
 def export(

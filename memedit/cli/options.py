@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -53,6 +53,10 @@ Rephrases = Annotated[
 ]
 Aliases = Annotated[
     list[str] | None, typer.Option("--alias", help="Another name of the subject; repeatable.")
+]
+OnConflict = Annotated[
+    Literal["keep", "supersede", "reject"] | None,
+    typer.Option(help="An edit contradicts a live one; else as the settings say."),
 ]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from memedit.types import Edit, Status
+from memedit.types import Conflict, ConflictKind, ConflictOutcome, Edit, Status
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,6 +81,20 @@ def print_edit(edit: Edit, *, as_json: bool) -> None:
 def said(edit: Edit) -> str:
     """Return one line about an edit that was just written."""
     return f"{edit.ref} {standing(edit)}: {edit.statement}"
+
+
+def contradicted(conflict: Conflict) -> str:
+    """Return one line about an older edit that a new one contradicts."""
+    why = {
+        ConflictKind.SAME_PROMPT: "same prompt",
+        ConflictKind.SAME_SUBJECT: "same subject, and as it seems the same relation",
+    }[conflict.kind]
+    became = {
+        ConflictOutcome.KEPT: "kept",
+        ConflictOutcome.SUPERSEDED: "superseded",
+        ConflictOutcome.RETRACTED: "retracted",
+    }[conflict.outcome]
+    return f"  contradicts {conflict.against} ({why}): {became}"
 
 
 def standing(edit: Edit) -> str:

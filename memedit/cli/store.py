@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from memedit.errors import InvalidInputError
-from memedit.types import Edit, EditRequest, QueryText, Status, Surface
+from memedit.types import Added, Edit, EditRequest, QueryText, Status, Surface
 
 if TYPE_CHECKING:
     from memedit.client.replies import RouteReport, SearchHit
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PAGE = 500
 OnDuplicate = Literal["store", "return"]
+OnConflict = Literal["keep", "supersede", "reject"]
 
 
 class Store(Protocol):
@@ -34,7 +35,8 @@ class Store(Protocol):
         valid_from: datetime | None = None,
         valid_to: datetime | None = None,
         on_duplicate: OnDuplicate = "store",
-    ) -> Sequence[Edit]:
+        on_conflict: OnConflict | None = None,
+    ) -> Added:
         """Store edits in one transaction."""
 
     def get(self, edit_id: str, *, version: int | None = None) -> Edit:
@@ -93,7 +95,8 @@ class LocalStore:
         valid_from: datetime | None = None,
         valid_to: datetime | None = None,
         on_duplicate: OnDuplicate = "store",
-    ) -> Sequence[Edit]:
+        on_conflict: OnConflict | None = None,
+    ) -> Added:
         """Store edits in one transaction."""
         return self.memory.add(
             requests,
@@ -102,6 +105,7 @@ class LocalStore:
             valid_from=valid_from,
             valid_to=valid_to,
             on_duplicate=on_duplicate,
+            on_conflict=on_conflict,
         )
 
     def get(self, edit_id: str, *, version: int | None = None) -> Edit:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from memedit.client.replies import RouteReport, SearchHit, failure
 from memedit.errors import InvalidInputError, UpstreamError
-from memedit.types import Edit, EditRequest, Status, Surface
+from memedit.types import Added, Conflict, Edit, EditRequest, Status, Surface
 
 T = TypeVar("T")
 PREFIX = "/memedit/v1"
@@ -25,6 +25,7 @@ PAGE = 500
 
 _EDIT = TypeAdapter(Edit)
 _EDITS = TypeAdapter(tuple[Edit, ...])
+_CONFLICTS = TypeAdapter(tuple[Conflict, ...])
 _HITS = TypeAdapter(tuple[SearchHit, ...])
 _ROUTES = TypeAdapter(tuple[RouteReport, ...])
 _COUNTS = TypeAdapter(dict[str, int])
@@ -72,7 +73,8 @@ def add(
     valid_from: datetime | None = None,
     valid_to: datetime | None = None,
     on_duplicate: Literal["store", "return"] | None = None,
-) -> Call[list[Edit]]:
+    on_conflict: Literal["keep", "supersede", "reject"] | None = None,
+) -> Call[Added]:
     """Store edits in one transaction; they are durable and live when the call returns.
 
     Args:
@@ -83,6 +85,9 @@ def add(
         valid_to: aware; from it on the edits do not fire.
         on_duplicate: ``return`` gives back the live edit with the same request, namespace and
             validity, so that adding twice is adding once; ``store`` (the default) adds another.
+        on_conflict: what is done where one contradicts a live edit: ``keep`` both, ``supersede``
+            one of the same prompt, ``reject`` them all (``ConflictError``); ``None`` is the
+            server's own policy.  The answer's ``conflicts`` say what is contradicted.
 
     """
     stranger = next((one for one in requests if not isinstance(one, EditRequest)), None)
@@ -96,9 +101,10 @@ def add(
     body = {
         "edits": [request.model_dump(mode="json", exclude_defaults=True) for request in requests],
         **_given(namespace=namespace, author=author, on_duplicate=on_duplicate),
+        **_given(on_conflict=on_conflict),
         **window,
     }
-    return Call("POST", f"{PREFIX}/edits", lambda reply: _edits(reply["edits"]), body=body)
+    return Call("POST", f"{PREFIX}/edits", _added, body=body)
 
 
 def get(edit_id: str, *, version: int | None = None) -> Call[Edit]:
@@ -211,6 +217,11 @@ def namespaces() -> Call[dict[str, int]]:
 
 def _edits(raw: Any) -> list[Edit]:
     return list(_EDITS.validate_python(raw))
+
+
+def _added(raw: Any) -> Added:
+    # an older server says nothing of conflicts
+    return Added(_edits(raw["edits"]), _CONFLICTS.validate_python(raw.get("conflicts", ())))
 
 
 def _routes(raw: Any) -> list[RouteReport]:

@@ -142,14 +142,32 @@ class LiveEdits:
             answers.append(tuple(self._candidate(hit, hit[1] in marked) for hit in ordered))
         return answers
 
+    def named(self, text: str, vector: Vectors, namespace: str, most: int) -> tuple[Candidate, ...]:
+        """Find edits whose subject stands in ``text``, whenever they are valid.
+
+        Args:
+            text: where names are looked for.
+            vector: what similarities are to, float32 ``[dim]``.
+            namespace: of the edits.
+            most: the number of edits looked at, those of longer names and newer ones first.
+
+        """
+        hits = self._named(text, vector, (namespace,), None, most)
+        return tuple(self._candidate(hit, named=True) for hit in hits)
+
     def _named(
-        self, text: str, vector: Vectors, namespaces: Sequence[str], moment: datetime | None
+        self,
+        text: str,
+        vector: Vectors,
+        namespaces: Sequence[str],
+        moment: datetime | None,
+        most: int = _MOST_NAMED,
     ) -> list[tuple[float, int, int]]:
         """Return (similarity, seq, position) of valid edits whose subject stands in the text."""
         hits = []
         for namespace in dict.fromkeys(namespaces):
             names = self._names.get(namespace)
-            for seq in names.find(text, _MOST_NAMED) if names is not None else ():
+            for seq in names.find(text, most) if names is not None else ():
                 entry = self._entries[seq]
                 if moment is not None and not entry.edit.is_valid_at(moment):
                     continue
@@ -157,7 +175,7 @@ class LiveEdits:
                 similarities = self._indexes[namespace].vectors(keys) @ vector
                 nearest = int(similarities.argmax())
                 hits.append((float(similarities[nearest]), seq, nearest))
-        return _best(hits, _MOST_NAMED)
+        return _best(hits, most)
 
     def _nearest(
         self, index: VectorIndex, vectors: Vectors, k: int, moment: datetime | None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -15,13 +14,15 @@ from memedit.errors import InvalidInputError, MemoryFailure
 from memedit.indexes.base import VectorIndex
 from memedit.indexes.catalog import AUTO, index_class
 from memedit.memory import store
+from memedit.memory.conflicts import ConflictPolicy, OnConflict
 from memedit.memory.database import Database
 from memedit.memory.encoding import Encoder, Progress, Vectors
 from memedit.memory.ids import split_ref
 from memedit.memory.mirror import Mirror
+from memedit.memory.opening import begin
 from memedit.memory.records import NewEdit, VerifyReport
 from memedit.memory.writer import OnDuplicate, Writer, unknown_edit
-from memedit.types import DEFAULT_NAMESPACE, Candidate, Edit, EditRequest, Status
+from memedit.types import DEFAULT_NAMESPACE, Added, Candidate, Edit, EditRequest, Status
 
 _MOST_CANDIDATES = 1_000
 
@@ -37,10 +38,12 @@ class EditMemory:
     new version, so that :meth:`history` tells who did what, and when.
     """
 
-    def __init__(self, database: Database, encoder: Encoder, index: type[VectorIndex]) -> None:
+    def __init__(
+        self, database: Database, encoder: Encoder, index: type[VectorIndex], policy: ConflictPolicy
+    ) -> None:
         self._database = database
         self._mirror = Mirror(database, encoder, index)
-        self._writer = Writer(database, self._mirror)
+        self._writer = Writer(database, self._mirror, policy)
         self._closed = False
 
     @property
@@ -57,6 +60,7 @@ class EditMemory:
         index: str = AUTO,
         reindex: bool = False,
         create: bool = True,
+        conflicts: ConflictPolicy = ConflictPolicy(),  # noqa: B008  # immutable
     ) -> EditMemory:
         """Open the memory at ``url``; what is not there yet is created.
 
@@ -66,6 +70,7 @@ class EditMemory:
             index: registry name of the vector index, or ``auto``.
             reindex: encode everything anew where the memory was written with another encoder.
             create: ``False`` refuses a SQLite file that is not there.
+            conflicts: what is done about edits that contradict live ones, unless adding says so.
 
         Raises:
             InvalidInputError: the URL is of no kind that is known, or no such index.
@@ -73,31 +78,16 @@ class EditMemory:
             MemoryFailure: the database cannot be reached, read or created.
 
         """
-        memory = cls(Database(url, create=create), encoder, index_class(index))
+        memory = cls(Database(url, create=create), encoder, index_class(index), conflicts)
         try:
-            memory._start(reindex)
+            meta = begin(memory._database, encoder)
+            if reindex and meta.encoder != encoder.fingerprint:
+                memory.reindex(encoder)
+            memory.refresh()
         except BaseException:
             memory.close()
             raise
         return memory
-
-    def _start(self, reindex: bool) -> None:
-        with self._database.read() as connection:
-            there = store.exists(connection)
-        if not there:
-            with self._database.write() as connection:
-                store.create(connection, self.encoder.fingerprint, self.encoder.dim)
-        with self._database.read() as connection:
-            meta = store.read_meta(connection)
-        if meta.encoder != self.encoder.fingerprint:
-            with self._database.write() as connection:
-                store.lock(connection)
-                if not store.has_vectors(connection):  # nothing is lost: take the new encoder
-                    store.set_encoder(connection, self.encoder.fingerprint, self.encoder.dim)
-                    meta = store.read_meta(connection)
-        if reindex and meta.encoder != self.encoder.fingerprint:
-            self.reindex(self.encoder)
-        self.refresh()
 
     # Writing
 
@@ -110,8 +100,9 @@ class EditMemory:
         valid_from: datetime | None = None,
         valid_to: datetime | None = None,
         on_duplicate: OnDuplicate = "store",
+        on_conflict: OnConflict | None = None,
         progress: Progress | None = None,
-    ) -> list[Edit]:
+    ) -> Added:
         """Store requests in one transaction: all of them, or none.
 
         Args:
@@ -123,26 +114,35 @@ class EditMemory:
             on_duplicate: ``store`` makes a new edit of every request, also of one that is there
                 already; ``return`` gives back the live edit with the same request, namespace and
                 validity in its place, so that adding twice is adding once.
+            on_conflict: what is done about edits that contradict live ones of the namespace:
+                ``keep`` stores them beside (where both are valid the newer one speaks);
+                ``supersede`` makes them the next version of an edit with the same prompt;
+                ``reject`` refuses all; ``None`` is the memory's own policy.  The answer's
+                ``conflicts`` say what is contradicted.
             progress: called with (texts encoded, texts in all).
 
         Raises:
             InvalidInputError: a value cannot be stored; nothing was.
+            ConflictError: there are contradictions, and the policy is ``reject``.
             MemoryFailure: the database cannot be written; nothing was stored.
 
         """
         new = [NewEdit(request, namespace, author, valid_from, valid_to) for request in requests]
-        return self.add_edits(new, on_duplicate=on_duplicate, progress=progress)
+        return self.add_edits(
+            new, on_duplicate=on_duplicate, on_conflict=on_conflict, progress=progress
+        )
 
     def add_edits(
         self,
         new: Sequence[NewEdit],
         *,
         on_duplicate: OnDuplicate = "store",
+        on_conflict: OnConflict | None = None,
         progress: Progress | None = None,
-    ) -> list[Edit]:
+    ) -> Added:
         """Store requests that differ in namespace, author or validity; else as :meth:`add`."""
         self._check_open()
-        return self._writer.add(new, on_duplicate, progress)
+        return self._writer.add(new, on_duplicate, on_conflict, progress)
 
     def supersede(
         self,
@@ -305,12 +305,7 @@ class EditMemory:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _check_open(self) -> None:

@@ -80,6 +80,13 @@ class Mirror:
         with self._lock:
             return self._live.candidates(vectors, namespaces, k, moment, texts)
 
+    def named(
+        self, queries: Sequence[tuple[str, Vectors, str]], most: int
+    ) -> list[tuple[Candidate, ...]]:
+        """Find edits whose subject stands in a text; each query is text, vector and namespace."""
+        with self._lock:
+            return [self._live.named(*query, most) for query in queries]
+
     def has(self, namespaces: Sequence[str]) -> bool:
         """Tell whether any of the namespaces holds a live edit."""
         with self._lock:  # an edit being superseded is not to be missed for a moment

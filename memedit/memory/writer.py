@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal
+from itertools import groupby
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection
 
 from memedit.errors import ConflictError, InvalidInputError, MemoryFailure, NotFoundError
 from memedit.memory import store
+from memedit.memory.adding import Adding, refuse
+from memedit.memory.conflicts import (
+    MOST,
+    ConflictPolicy,
+    Contradiction,
+    OnConflict,
+    contradictions,
+    named_by,
+)
 from memedit.memory.database import Database, DuplicateKey
 from memedit.memory.drafts import checked_author, checked_draft, with_vectors, without_vectors
 from memedit.memory.encoding import Encoder, Progress, Vectors, encode_all
@@ -20,43 +30,60 @@ from memedit.memory.mirror import Mirror, encoder_mismatch
 from memedit.memory.records import NewEdit
 from memedit.memory.rows import StoredEdit, digest_of
 from memedit.memory.texts import texts_of
-from memedit.types import Edit, Status
+from memedit.types import Added, Candidate, Edit, Status
 
 OnDuplicate = Literal["store", "return"]
 _MOST_ATTEMPTS = 3
+_SEARCHED = 256
+"""New edits that are looked for at once; requests wait as long."""
 
 
 class Writer:
     """Writes edits; what the methods promise is said at those of ``EditMemory``."""
 
-    def __init__(self, database: Database, mirror: Mirror) -> None:
+    def __init__(
+        self,
+        database: Database,
+        mirror: Mirror,
+        conflicts: ConflictPolicy,
+    ) -> None:
         self._database = database
         self._mirror = mirror
+        self._conflicts = conflicts
         self._ids = IdMaker()
         self._writing = threading.Lock()  # so that own commits are mirrored in their order
 
     def add(
-        self, new: Sequence[NewEdit], on_duplicate: OnDuplicate, progress: Progress | None
-    ) -> list[Edit]:
+        self,
+        new: Sequence[NewEdit],
+        on_duplicate: OnDuplicate,
+        on_conflict: OnConflict | None,
+        progress: Progress | None,
+    ) -> Added:
         """Store new edits in one transaction."""
-        if on_duplicate not in ("store", "return"):
-            raise InvalidInputError(f"on_duplicate is store or return; got {on_duplicate!r}")
+        policy = self._conflicts.on_conflict if on_conflict is None else on_conflict
+        for name, value, known in (
+            ("on_duplicate", on_duplicate, get_args(OnDuplicate)),
+            ("on_conflict", policy, get_args(OnConflict)),
+        ):
+            if value not in known:
+                raise InvalidInputError(f"{name} is one of {', '.join(known)}; got {value!r}")
         ids = self._ids.make(len(new))
         drafts = [checked_draft(name, one) for name, one in zip(ids, new, strict=True)]
         if not drafts:
-            return []
+            return Added()
         digests = [digest_of(draft) for draft in drafts]
-        known: dict[str, Edit] = {}
+        there: dict[str, Edit] = {}
         if on_duplicate == "return":  # what is there already need not be encoded
             with self._database.read() as connection:
-                known = store.read_same(connection, digests)
+                there = store.read_same(connection, digests)
         vectors = self._encoded(
-            [draft for draft, digest in zip(drafts, digests, strict=True) if digest not in known],
+            [draft for draft, digest in zip(drafts, digests, strict=True) if digest not in there],
             progress,
         )
         for _ in range(_MOST_ATTEMPTS):
             try:
-                return self._written(drafts, digests, vectors, on_duplicate == "return")
+                return self._written(drafts, digests, vectors, on_duplicate == "return", policy)
             except DuplicateKey:  # another process has made the same id in the same millisecond
                 ids = self._ids.make(len(drafts))
                 drafts = [
@@ -71,25 +98,62 @@ class Writer:
         digests: Sequence[str],
         vectors: dict[str, Vectors],
         reuse: bool,
-    ) -> list[Edit]:
-        answer: list[Edit] = []
-        stored: list[StoredEdit] = []
+        policy: OnConflict,
+    ) -> Added:
         with self._writing:
+            # Searched before the transaction, which other processes wait for; where one of them
+            # has written since, once more inside of it.
+            seen, found = self._contradicted(drafts, vectors)
             with self._changing() as (connection, meta):
+                if meta.seq != seen:
+                    _, found = self._contradicted(drafts, vectors)
                 same = store.read_same(connection, digests) if reuse else {}
+                if policy == "reject":
+                    refuse(drafts, [one for one in found if digests[one.place] not in same])
+                adding = Adding(
+                    meta.seq,
+                    self._mirror.encoder.dim,
+                    policy == "supersede",
+                    {place: list(group) for place, group in groupby(found, lambda one: one.place)},
+                )
                 for draft, digest in zip(drafts, digests, strict=True):
-                    if digest not in same:
-                        if texts_of(draft.request)[0].text not in vectors:
-                            # Known a moment ago, and retracted since.
-                            vectors |= self._encoded([draft], None)
-                        stored.append(with_vectors(meta.seq + len(stored) + 1, draft, vectors))
-                        if reuse:
-                            same[digest] = draft
-                    answer.append(same.get(digest, draft))
-                store.advance(connection, len(stored))
-                store.insert_edits(connection, stored)
-            self._mirror.take_over(meta.seq, stored)
-        return answer
+                    known = same.get(digest)
+                    if known is not None and known not in adding.closed:
+                        adding.reuse(known)
+                        continue
+                    if any(text.text not in vectors for text in texts_of(draft.request)):
+                        # Live a moment ago; retracted since, or superseded by an edit before it.
+                        vectors |= self._encoded([draft], None)
+                    edit = adding.add(draft, vectors)
+                    if reuse:
+                        same[digest] = edit
+                for old in adding.closed:
+                    store.close_version(connection, old)
+                store.advance(connection, len(adding.stored))
+                store.insert_edits(connection, adding.stored)
+            self._mirror.take_over(meta.seq, adding.stored)
+        return adding.result()
+
+    def _contradicted(
+        self, drafts: Sequence[Edit], vectors: Mapping[str, Vectors]
+    ) -> tuple[int, list[Contradiction]]:
+        """Find what the drafts contradict; return it with the number of the last change seen.
+
+        A draft without a vector is live already, and contradicts what it has contradicted.
+        """
+        self._mirror.refresh()
+        seen = self._mirror.applied
+        asked = [place for place, one in enumerate(drafts) if one.request.prompt in vectors]
+        near: list[Sequence[Candidate]] = [()] * len(drafts)
+        for start in range(0, len(asked), _SEARCHED):  # in pieces, so that requests get between
+            places = asked[start : start + _SEARCHED]
+            queries = [(drafts[place], vectors[drafts[place].request.prompt]) for place in places]
+            hits = self._mirror.named(
+                [(named_by(one), vector, one.namespace) for one, vector in queries], MOST
+            )
+            for place, hit in zip(places, hits, strict=True):
+                near[place] = hit
+        return seen, contradictions(drafts, near, self._conflicts.judge)
 
     def supersede(self, edit_id: str, new: NewEdit) -> Edit:
         """Replace the live version; the namespace stays that of the edit."""

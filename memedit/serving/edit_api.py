@@ -20,6 +20,7 @@ from memedit.serving.asgi import App, Receive, Reply, Scope, Send, header, read_
 from memedit.serving.auth import Guard, Unauthorized
 from memedit.serving.edit_bodies import (
     EXAMPLES,
+    AddedEdits,
     AddEdits,
     EditPage,
     Edits,
@@ -128,7 +129,7 @@ def _routes(router: Router, memory: EditMemory, namespace: str) -> APIRouter:
     api = APIRouter()
 
     @api.post("/edits", status_code=201, summary="Add edits")
-    def add(body: Annotated[AddEdits, Body(openapi_examples=EXAMPLES)]) -> Edits:
+    def add(body: Annotated[AddEdits, Body(openapi_examples=EXAMPLES)]) -> AddedEdits:
         """Add edits, all or none.  Answered when they are durable; live for the next request."""
         edits = memory.add(
             body.edits,
@@ -137,8 +138,9 @@ def _routes(router: Router, memory: EditMemory, namespace: str) -> APIRouter:
             valid_from=body.valid_from,
             valid_to=body.valid_to,
             on_duplicate=body.on_duplicate,
+            on_conflict=body.on_conflict,
         )
-        return Edits(edits=edits)
+        return AddedEdits(edits=edits, conflicts=list(edits.conflicts))
 
     @api.get("/edits", summary="List edits")
     def list_edits(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from memedit.types import Candidate, Edit, EditRequest, Namespace
+from memedit.types import Candidate, Conflict, Edit, EditRequest, Namespace
 
 _ONE = {
     "prompt": "The capital of Atlantis is",
@@ -52,6 +52,11 @@ class AddEdits(_Body):
         "store",
         description="return: an edit that is live already is given back, not stored again.",
     )
+    on_conflict: Literal["keep", "supersede", "reject"] | None = Field(
+        None,
+        description="An edit contradicts a live one: keep both (where both are valid the newer "
+        "speaks); supersede one of the same prompt; reject all (409). Absent: as configured.",
+    )
 
 
 class NewVersion(_Body):
@@ -85,6 +90,12 @@ class Edits(_Body):
     """Edits, in a list."""
 
     edits: list[Edit]
+
+
+class AddedEdits(Edits):
+    """Edits that were added, in the order of the request."""
+
+    conflicts: list[Conflict] = Field(description="What they contradict, and what became of it.")
 
 
 class EditPage(Edits):

@@ -201,3 +201,18 @@ def test_the_proxy_and_key_may_come_from_the_environment(
         assert refused.code == 1 and refused.error["code"] == "unauthorized"
         right = {"MEMEDIT_URL": proxy.url, "MEMEDIT_KEY": "letmein"}
         assert run("list", "--json", env=right).json == []
+
+
+def test_contradictions_are_said_and_settled_as_asked(run: Run) -> None:
+    where = ("--memory", "sqlite:///disputed.db")
+    old = run("add", *CAPITAL, "--json", *where).json
+    assert "conflicts" not in old
+    other = (CAPITAL[0], "Velden", *CAPITAL[2:])
+    assert f"contradicts {old['id']}@1 (same prompt): kept" in run("add", *other, *where).out
+    refused = run("add", CAPITAL[0], "Ost", *CAPITAL[2:], "--on-conflict", "reject", *where)
+    assert refused.code == 1 and "nothing was stored" in refused.err
+    new = run(
+        "add", CAPITAL[0], "Ost", *CAPITAL[2:], "--on-conflict", "supersede", "--json", *where
+    )
+    assert {one["outcome"] for one in new.json["conflicts"]} == {"superseded", "retracted"}
+    assert len(run("list", "--json", *where).json) == 1

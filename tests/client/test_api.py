@@ -195,3 +195,12 @@ def test_what_is_no_list_of_requests_is_refused_before_it_is_sent(given: Any) ->
             client.add(memedit.EditRequest(prompt="p", subject="s", target_new="t"))  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match=r"write route\(\[text\]\)"):
             client.route("text")
+
+
+def test_contradictions_come_back_with_what_was_added(client: memedit.Client) -> None:
+    [old] = client.add([CAPITAL])
+    moved = CAPITAL.model_copy(update={"target_new": "Velden"})
+    [said] = client.add([moved], on_conflict="keep").conflicts
+    assert (said.against, said.outcome) == (old.ref, "kept")
+    with pytest.raises(ConflictError, match="nothing was stored"):
+        client.add([CAPITAL.model_copy(update={"target_new": "Ost"})], on_conflict="reject")

@@ -261,3 +261,26 @@ def test_the_openapi_document_names_every_route_with_examples(proxy: Served) -> 
     for example in examples.values():
         assert proxy.post(EDITS, example["value"]).status == 201
     assert document["components"]["securitySchemes"]
+
+
+def test_contradictions_are_said_and_settled_as_asked(proxy: Served) -> None:
+    (first,) = proxy.post(EDITS, {"edits": [ATLANTIS_JSON]}).json["edits"]
+    other = {**ATLANTIS_JSON, "target_new": "Kelpburgh"}
+    refused = proxy.post(EDITS, {"edits": [other], "on_conflict": "reject"})
+    assert f"{first['id']}@1" in assert_error(refused, 409, "conflict")
+    kept = proxy.post(EDITS, {"edits": [other]}).json
+    assert kept["conflicts"] == [
+        {
+            "edit": f"{kept['edits'][0]['id']}@1",
+            "against": f"{first['id']}@1",
+            "kind": "same_prompt",
+            "probability": None,
+            "outcome": "kept",
+        }
+    ]
+    last = {**ATLANTIS_JSON, "target_new": "Coralford"}
+    settled = proxy.post(EDITS, {"edits": [last], "on_conflict": "supersede"}).json
+    assert {one["outcome"] for one in settled["conflicts"]} == {"superseded", "retracted"}
+    assert len(proxy.ask("GET", EDITS).json["edits"]) == 1
+    wrong = proxy.post(EDITS, {"edits": [last], "on_conflict": "ask"})
+    assert "on_conflict" in assert_error(wrong, 422, "invalid_input")
