@@ -67,9 +67,7 @@ def test_rows_count_what_was_judged() -> None:
         "The capitals of Arda are": [Judged(0, 0.9, 0.0)],
         "The seat of Arda is": [],
     }
-    rows = measure_scope(
-        probes, lambda texts: [said[text] for text in texts], edits=3, shipped=0.5
-    )
+    rows = measure_scope(probes, lambda texts: [said[text] for text in texts], edits=3, shipped=0.5)
     found = {(row.kind, row.cleaned): row for row in rows if row.threshold_from == "shipped"}
     rephrase = found["rephrase", False]
     assert (rephrase.n, rephrase.recall, rephrase.own_edit) == (2, 0.5, 0.5)
