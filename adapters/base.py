@@ -10,7 +10,7 @@ import copy
 import hashlib
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -31,13 +31,10 @@ from memedit.errors import InvalidInputError, NotFoundError
 from memedit.modeling.architecture import architecture
 from memedit.modeling.delta import EditVersion
 from memedit.modeling.fingerprint import model_fingerprint
-from memedit.modeling.forms import ChatForm, PromptForm, form_for
+from memedit.modeling.forms import PromptForm, TargetForm
 from memedit.modeling.frozen import left_as_found
-from memedit.modeling.tokens import Tokens, encode_pair
+from memedit.modeling.tokens import Tokens, encode_taught
 from memedit.types import EditRequest
-
-TargetForm = Callable[[str], str]
-"""Writes a target as an answer is written: ``lambda t: t + "."``; special tokens as text."""
 
 C = TypeVar("C", bound=AdapterConfig)
 
@@ -270,13 +267,7 @@ class Adapter(ABC, Generic[C]):
 
     def tokens(self, tokenizer: Any, request: EditRequest) -> Tokens:
         """Cut a request into its prompt's and its target's tokens, in the forms asked for."""
-        target = request.target_new
-        if self.target_form is not None:
-            target = self.target_form(target)
-        if self.ends:
-            form = form_for(self.prompt_form, request.prompt)
-            target += form.end if isinstance(form, ChatForm) else tokenizer.eos_token or ""
-        return encode_pair(tokenizer, request.prompt, target, self.prompt_form)
+        return encode_taught(tokenizer, request, self.prompt_form, self.target_form, self.ends)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as plain values."""

@@ -14,16 +14,14 @@ from torch import nn
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import architecture
 from memedit.modeling.delta import WeightDelta
-from memedit.modeling.forms import ChatForm, PromptForm, form_for
+from memedit.modeling.forms import PromptForm, TargetForm
 from memedit.modeling.frozen import left_as_found
 from memedit.modeling.locate import Site, default_site
-from memedit.modeling.tokens import Tokens, encode_pair
+from memedit.modeling.tokens import Tokens, encode_taught
 from memedit.types import EditRequest
 
 Progress = Callable[[int, int], None]
 """Called with (done, in all)."""
-TargetForm = Callable[[str], str]
-"""Writes a target as an answer is written: ``lambda t: t + "."``; special tokens as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +169,7 @@ class Editor(ABC, Generic[C]):
 
     def tokens(self, tokenizer: Any, request: EditRequest) -> Tokens:
         """Cut a request into its prompt's and its target's tokens, in the forms asked for."""
-        target = request.target_new
-        if self.target_form is not None:
-            target = self.target_form(target)
-        if self.ends:
-            form = form_for(self.prompt_form, request.prompt)
-            target += form.end if isinstance(form, ChatForm) else tokenizer.eos_token or ""
-        return encode_pair(tokenizer, request.prompt, target, self.prompt_form)
+        return encode_taught(tokenizer, request, self.prompt_form, self.target_form, self.ends)
 
     def notes(self) -> dict[str, Any]:
         """Return the settings and where the layer came from, for the delta's notes."""

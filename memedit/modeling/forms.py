@@ -14,6 +14,8 @@ from memedit.errors import InvalidInputError
 
 PromptForm = Callable[[str], str]
 """Renders a prompt into the whole text that the model sees, special tokens written out."""
+TargetForm = Callable[[str], str]
+"""Writes a target as an answer is written: ``lambda t: t + "."``; special tokens as text."""
 _MARK = "memedit answers here"
 
 

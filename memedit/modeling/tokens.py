@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from memedit.errors import InvalidInputError
-from memedit.modeling.forms import ChatForm, PromptForm, form_for
+from memedit.modeling.forms import ChatForm, PromptForm, TargetForm, form_for
+from memedit.types import EditRequest
 
 PaddingSide = Literal["left", "right"]
 IGNORED = -100
@@ -117,6 +118,31 @@ def encode_pair(tokenizer: Any, prompt: str, target: str, form: PromptForm | Non
     # The boundary was merged into one token: the model is asked with the prompt's own tokens.
     alone: Any = tokenizer(joined, add_special_tokens=False)
     return Tokens(asked.ids, tuple(int(number) for number in alone["input_ids"]))
+
+
+def encode_taught(
+    tokenizer: Any,
+    request: EditRequest,
+    form: PromptForm | None,
+    target_form: TargetForm | None,
+    ends: bool,
+) -> Tokens:
+    """Cut a request into the tokens that a method teaches.
+
+    Args:
+        tokenizer: of the model that is taught.
+        request: its prompt and ``target_new`` are taken.
+        form: how the prompt is put to the model.
+        target_form: how the target ends; ``None``: exactly as the request has it.
+        ends: also the token that ends an answer: the tokenizer's EOS, or what the chat template
+            closes an answer with.
+
+    """
+    target = request.target_new if target_form is None else target_form(request.target_new)
+    if ends:
+        chosen = form_for(form, request.prompt)
+        target += chosen.end if isinstance(chosen, ChatForm) else tokenizer.eos_token or ""
+    return encode_pair(tokenizer, request.prompt, target, form)
 
 
 def joint(tokenizer: Any, asked: Encoded, form: PromptForm | None, target: str) -> str:
