@@ -9,11 +9,10 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, progress
-from memedit.cli.taught import edits_of_file, edits_of_memory, settings_of_options
-from memedit.errors import SettingsError
+from memedit.cli.taught import Source, settings_of_options
 
 if TYPE_CHECKING:
-    from memedit.modeling.delta import EditVersion
+    pass
 
 
 def adapt(
@@ -53,16 +52,9 @@ def adapt(
 
     Example: memedit adapt --method grace --edits wiki.json --model DIR --out adapters/wiki
     """
-    if edits is not None and (memory or url or namespace):
-        raise SettingsError("--edits names a file; leave out --memory, --url and --namespace")
+    source = Source(edits, format, memory, url, key, config, namespace, limit)
     settings = settings_of_options(setting or [], layer)
-    versions: list[EditVersion] | None = None
-    if edits is not None:
-        requests = edits_of_file(edits, format, limit)
-    else:
-        requests, versions = edits_of_memory(memory, url, key, config, namespace, limit)
-    if not requests:
-        raise SettingsError("there is nothing to learn: no edits in the file, or none live")
+    requests, versions = source.read("learn")
     from memedit.engine.loading import load_model, need_models_extra
 
     need_models_extra()

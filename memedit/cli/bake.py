@@ -11,11 +11,11 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, progress
-from memedit.cli.taught import edits_of_file, edits_of_memory, settings_of_options
+from memedit.cli.taught import Source, settings_of_options
 from memedit.errors import SettingsError
 
 if TYPE_CHECKING:
-    from memedit.modeling.delta import EditVersion, WeightDelta
+    from memedit.modeling.delta import WeightDelta
 
 
 class Shape(StrEnum):
@@ -77,16 +77,9 @@ def bake(
     """
     if rank is not None and shape is not Shape.LORA:
         raise SettingsError("--rank is the rank of a LoRA; give it with --as lora")
-    if edits is not None and (memory or url or namespace):
-        raise SettingsError("--edits names a file; leave out --memory, --url and --namespace")
+    source = Source(edits, format, memory, url, key, config, namespace, limit)
     settings = settings_of_options(setting or [], layer)
-    versions: list[EditVersion] = []
-    if edits is not None:
-        requests = edits_of_file(edits, format, limit)
-    else:
-        requests, versions = edits_of_memory(memory, url, key, config, namespace, limit)
-    if not requests:
-        raise SettingsError("there is nothing to bake: no edits in the file, or none live")
+    requests, versions = source.read("bake")
     from memedit.engine.loading import load_model, need_models_extra
 
     need_models_extra()
@@ -105,7 +98,7 @@ def bake(
         editor = editor.resolved(loaded.model, loaded.tokenizer, tell)
     with progress(f"{method}: {len(requests)} edits") as tell:
         delta = editor.edit(loaded.model, loaded.tokenizer, requests, tell)
-    delta = replace(delta, base=model_fingerprint(loaded.model), edits=tuple(versions))
+    delta = replace(delta, base=model_fingerprint(loaded.model), edits=tuple(versions or ()))
     extra = _write(delta, shape, model, into, rank)
     if json:
         from memedit.modeling.delta_files import delta_record

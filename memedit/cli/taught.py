@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,52 @@ from memedit.types import EditRequest
 
 if TYPE_CHECKING:
     from memedit.modeling.delta import EditVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a command's edits come from: a file, or a memory or proxy.
+
+    Raises:
+        SettingsError: a file is named, and a memory too.
+
+    """
+
+    file: Path | None
+    format: str
+    memory: str | None
+    url: str | None
+    key: str | None
+    config: Path | None
+    namespace: str | None
+    limit: int | None
+
+    def __post_init__(self) -> None:
+        if self.file is not None and (self.memory or self.url or self.namespace):
+            raise SettingsError("--edits names a file; leave out --memory, --url and --namespace")
+
+    def read(self, purpose: str) -> tuple[list[EditRequest], list[EditVersion] | None]:
+        """Return the edits, and for those of a memory which stored versions they are.
+
+        Args:
+            purpose: what is to be done with them, for the error: "nothing to ``purpose``".
+
+        Raises:
+            SettingsError: there are no edits.
+
+        """
+        versions: list[EditVersion] | None = None
+        if self.file is not None:
+            requests = edits_of_file(self.file, self.format, self.limit)
+        else:
+            requests, versions = edits_of_memory(
+                self.memory, self.url, self.key, self.config, self.namespace, self.limit
+            )
+        if not requests:
+            raise SettingsError(
+                f"there is nothing to {purpose}: no edits in the file, or none live"
+            )
+        return requests, versions
 
 
 def edits_of_file(file: Path, format: str, limit: int | None) -> list[EditRequest]:
