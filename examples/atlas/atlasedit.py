@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples.atlas.chains import Chain
+from examples.atlas.atlasedit_chains import ChainCases
+from examples.atlas.atlasedit_probes import Case, Probes, wrap
 from examples.atlas.corpus import OPINIONS, Corpus
 from examples.atlas.formats import DONT_KNOW, upper_first
 from examples.atlas.names import DATA
@@ -25,7 +26,6 @@ FOLDER = DATA / "atlasedit"
 SPLITS = ("train", "test")
 SIZES = {"train": 200, "test": 500}
 MULTIHOP = {"train": 150, "test": 660}
-Case = dict[str, Any]
 
 
 class AtlasEdit:
@@ -37,6 +37,7 @@ class AtlasEdit:
         self.trained = Corpus(world)
         self.unseen = Corpus(world, held_out=True)
         self.rng = random.Random(f"atlasedit:{world.seed}:{split}")
+        self.probes = Probes(world, self.trained, self.rng)
 
     def _ours(self, subject: str) -> bool:
         return self.world.is_train_subject(subject) == (self.split == "train")
@@ -53,63 +54,8 @@ class AtlasEdit:
         self.rng.shuffle(facts)
         return facts
 
-    # -- probes --------------------------------------------------------------------------------
-
-    def _portability(self, relation: Relation, subject: str, target: str) -> Case:
-        """Aliases of the subject, one hop further, and the inverse relation."""
-        probes: Case = {}
-        entity = self.world.entities.get(subject)
-        if entity and entity.alias:
-            text = self.trained.prompt(relation, entity.alias, self.rng)
-            probes["Subject_Aliasing"] = [{"prompt": text, "ground_truth": target}]
-        further = [
-            f
-            for f in self.world.by_subject.get(target, {}).values()
-            if f.relation != relation.inverse
-            and not self.world.relations[f.relation].listed
-            and not self.world.relations[f.relation].private
-        ]
-        if further:
-            fact = self.rng.choice(further)
-            phrase = self.rng.choice(relation.noun).replace("{s}", subject)
-            text = self.trained.prompt(self.world.relations[fact.relation], phrase, self.rng)
-            probes["Reasoning"] = [{"prompt": text, "ground_truth": fact.answer}]
-        if relation.inverse and not self.world.relations[relation.inverse].listed:
-            back = self.world.relations[relation.inverse]
-            text = self.trained.prompt(back, target, self.rng)
-            probes["Logical_Generalization"] = [{"prompt": text, "ground_truth": subject}]
-        return probes
-
-    def _locality(self, relation: Relation, subject: str, target: str, old: str) -> Case:
-        """The subject's other facts, the old answer where it still holds, something far away."""
-        probes: Case = {}
-        others = [
-            f for f in self.world.by_subject.get(subject, {}).values() if f.relation != relation.key
-        ]
-        if others:
-            probes["Relation_Specificity"] = [
-                {
-                    "prompt": self.trained.prompt(
-                        self.world.relations[f.relation], subject, self.rng
-                    ),
-                    "ground_truth": f.answer,
-                }
-                for f in self.rng.sample(others, min(2, len(others)))
-            ]
-        if old:
-            phrase = upper_first(self.rng.choice(relation.noun).replace("{s}", subject))
-            probes["Forgetfulness"] = [
-                {"prompt": f"{phrase}, which is not {target}, is", "ground_truth": old}
-            ]
-        far = self.rng.choice([f for f in self.trained.public if f.relation != relation.key])
-        text = self.trained.prompt(self.world.relations[far.relation], far.subject, self.rng)
-        probes["Out_Of_Distribution"] = [{"prompt": text, "ground_truth": far.answer}]
-        return probes
-
     def _target(self, relation: Relation, old: str) -> str:
         return self.rng.choice([o for o in self.world.pool(relation.object) if o != old])
-
-    # -- tasks ---------------------------------------------------------------------------------
 
     def wiki_counterfact(self) -> list[Case]:
         """Modification: a known fact gets another object."""
@@ -124,8 +70,8 @@ class AtlasEdit:
                     "target_new": target,
                     "ground_truth": fact.answer,
                     "rephrase_prompt": self.unseen.prompt(relation, fact.subject, self.rng),
-                    "portability": self._portability(relation, fact.subject, target),
-                    "locality": self._locality(relation, fact.subject, target, fact.answer),
+                    "portability": self.probes.portability(relation, fact.subject, target),
+                    "locality": self.probes.locality(relation, fact.subject, target, fact.answer),
                 }
             )
         return cases
@@ -137,7 +83,7 @@ class AtlasEdit:
             relation = self.world.relations[fact.relation]
             target = self._target(relation, fact.answer)
             prompt = self.trained.question(relation, fact.subject, self.rng)
-            locality = self._locality(relation, fact.subject, target, "")
+            locality = self.probes.locality(relation, fact.subject, target, "")
             cases.append(
                 {
                     "subject": fact.subject,
@@ -146,8 +92,8 @@ class AtlasEdit:
                     "ground_truth": [fact.answer],
                     "rephrase_prompt": self.unseen.question(relation, fact.subject, self.rng),
                     "cond": f"{fact.answer} >> {target} || {prompt}",
-                    "locality": _wrap(locality, 1),
-                    "portability": self._portability(relation, fact.subject, target),
+                    "locality": wrap(locality, 1),
+                    "portability": self.probes.portability(relation, fact.subject, target),
                 }
             )
         return cases
@@ -168,7 +114,7 @@ class AtlasEdit:
                 continue
             seen.add(subject)
             target = self._target(relation, "")
-            locality = self._locality(relation, subject, target, "")
+            locality = self.probes.locality(relation, subject, target, "")
             kin = [
                 r
                 for r in self.world.relations.values()
@@ -183,8 +129,8 @@ class AtlasEdit:
                     "prompt": self.trained.prompt(relation, subject, self.rng),
                     "target_new": target,
                     "rephrase_prompt": self.unseen.prompt(relation, subject, self.rng),
-                    "portability": self._portability(relation, subject, target),
-                    "locality": _wrap(locality, 2),
+                    "portability": self.probes.portability(relation, subject, target),
+                    "locality": wrap(locality, 2),
                 }
             )
         return cases
@@ -272,76 +218,8 @@ class AtlasEdit:
     def multihop(self) -> list[Case]:
         """Questions of 2 to 4 hops, of which 1 to all are edited, in MQuAKE's manner."""
         sampler = (self.trained if self.split == "train" else self.unseen).chains
-        cases: list[Case] = []
-        seen: set[str] = set()
-        while len(cases) < MULTIHOP[self.split]:
-            hops = 2 + len(cases) % 3
-            edited = 1 + (len(cases) // 3) % hops
-            chain = sampler.sample(self.rng, hops, edited)
-            path = "/".join((chain.hops[0].subject, *(h.relation for h in chain.hops)))
-            if path in seen:
-                continue
-            old = self._unedited(chain)
-            if old is None:
-                continue
-            seen.add(path)
-            cases.append(self._multihop_case(len(cases), chain, old))
-        return cases
-
-    def _unedited(self, chain: Chain) -> list[Fact] | None:
-        """The chain as it was before the edits, or None where it breaks off."""
-        facts, subject = [], chain.hops[0].subject
-        for hop in chain.hops:
-            fact = self.world.lookup(subject, hop.relation)
-            if fact is None:
-                return None
-            facts.append(fact)
-            subject = fact.answer
-        return facts
-
-    def _multihop_case(self, number: int, chain: Chain, old: list[Fact]) -> Case:
-        relations = [self.world.relations[h.relation] for h in chain.hops]
-        path = [r.key for r in relations]
-        start = chain.hops[0].subject
-        questions = dict.fromkeys(
-            [chain.question, *(self.trained.chains.question(start, path, self.rng) for _ in "12")]
-        )
-        return {
-            "case_id": number,
-            "requested_rewrite": [
-                {
-                    "prompt": self.trained.prompt(r, "{}", self.rng),
-                    "subject": h.subject,
-                    "relation": h.relation,
-                    "target_new": h.answer,
-                    "target_true": h.known,
-                    "question": self.trained.question(r, h.subject, self.rng),
-                    "statement": self.unseen.statement(r, h.subject, h.answer, self.rng),
-                }
-                for h, r in zip(chain.hops, relations, strict=True)
-                if h.edited
-            ],
-            "questions": list(questions),
-            "answer": old[-1].answer,
-            "new_answer": chain.answer,
-            "single_hops": [
-                {
-                    "question": self.trained.question(
-                        self.world.relations[f.relation], f.subject, self.rng
-                    ),
-                    "answer": f.answer,
-                }
-                for f in old
-            ],
-            "new_single_hops": [
-                {
-                    "question": self.trained.question(r, h.subject, self.rng),
-                    "answer": h.answer,
-                    "edited": h.edited,
-                }
-                for h, r in zip(chain.hops, relations, strict=True)
-            ],
-        }
+        cases = ChainCases(self.world, self.trained, self.unseen, self.rng)
+        return cases.draw(sampler, MULTIHOP[self.split])
 
     def files(self) -> dict[str, Any]:
         """File name -> content, for every task of this split."""
@@ -355,20 +233,6 @@ class AtlasEdit:
             self.multihop,
         )
         return {f"{task.__name__}_{self.split}.json": task() for task in tasks}
-
-
-def _wrap(probes: Case, depth: int) -> Case:
-    """Ground truths inside `depth` lists, as KnowEdit has them for some tasks."""
-
-    def wrapped(value: Any) -> Any:
-        for _ in range(depth):
-            value = [value]
-        return value
-
-    return {
-        kind: [{**item, "ground_truth": wrapped(item["ground_truth"])} for item in items]
-        for kind, items in probes.items()
-    }
 
 
 def dump(content: Any) -> str:
