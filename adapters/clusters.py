@@ -14,13 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from memedit.adapters.key_space import distance_of, nearest, same_within, with_slack
+
 NONE = -1
 """The block of a hole, and of a query outside every radius."""
-SAME = 1e-4
-"""Keys nearer than this share of their norm are those of one and the same prompt."""
-SLACK = 1e-3
-"""By how much a radius is larger when it is looked up: a key is not the same to the last digit in
-another batch, and the farthest point of a cluster lies exactly on its edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +78,11 @@ class Table:
 
         """
         wide = queries.float()
-        distances, nearest = _distances(wide, self.centres).min(1)
+        distances, own = _distances(wide, self.centres).min(1)
         apart = _distances(wide, self.points)  # [B, p]
-        apart = apart.masked_fill(self.clusters != nearest[:, None], torch.inf)
+        apart = apart.masked_fill(self.clusters != own[:, None], torch.inf)
         found = self.blocks[apart.argmin(1)]
-        return torch.where(distances <= self.radii[nearest], found, NONE)
+        return torch.where(distances <= self.radii[own], found, NONE)
 
 
 class Clusters:
@@ -111,7 +108,7 @@ class Clusters:
         pairs = [(n, point) for n, c in enumerate(self.clusters) for point in c.points]
         return Table(
             torch.stack([c.centre for c in self.clusters]),
-            torch.tensor([_slack(c.radius) for c in self.clusters]),
+            torch.tensor([with_slack(c.radius) for c in self.clusters]),
             torch.stack([point.key for _, point in pairs]),
             torch.tensor([n for n, _ in pairs]),
             torch.tensor([point.block for _, point in pairs]),
@@ -138,7 +135,7 @@ class Clusters:
         if not live:
             self._found(point, self.radius)
             return replaced
-        near, distance = _nearest([self.clusters[n].centre for n in live], key)
+        near, distance = nearest([self.clusters[n].centre for n in live], key)
         at = live[near]
         cluster = self.clusters[at]
         if distance > cluster.radius + self.radius:
@@ -195,14 +192,14 @@ class Clusters:
                 self._promote(lost)
                 continue
             # Another centre lies exactly at this key: that cluster is taken apart.
-            at, _ = _nearest([c.centre for c in self.clusters], lost.key)
+            at, _ = nearest([c.centre for c in self.clusters], lost.key)
             for point in self.clusters[at].points:
                 self._promote(point)
 
     def _promote(self, point: Point) -> None:
         """Give a point a cluster of its own."""
         self._remove(point)
-        others = [_distance(p.key, point.key) for p in self.points() if p.label != point.label]
+        others = [distance_of(p.key, point.key) for p in self.points() if p.label != point.label]
         self._found(point, min([self.radius, *(d / 2 for d in others)]))
 
     def delete(self, edit: str, *, hole: bool = True) -> None:
@@ -217,24 +214,24 @@ class Clusters:
         """
         point = next(p for p in self.points() if p.edit == edit)
         gone = replace(point, block=NONE)
-        same = _near(point.key)
-        twin = any(_distance(p.key, point.key) <= same for p in self.points() if p is not point)
+        same = same_within(point.key)
+        twin = any(distance_of(p.key, point.key) <= same for p in self.points() if p is not point)
         self._remove(point, gone if hole and not twin else None)
         if not self.points():
             self.clusters.clear()  # nothing is left to be kept away
 
     def _clear(self, key: Tensor, label: str) -> list[str]:
         """Take out other answers to the same prompt, and holes at it."""
-        same = _near(key)
+        same = same_within(key)
         other = [
-            p.edit for p in self.points() if p.label != label and _distance(p.key, key) <= same
+            p.edit for p in self.points() if p.label != label and distance_of(p.key, key) <= same
         ]
         for edit in other:
             self.delete(edit, hole=False)
         kept = []
         for cluster in self.clusters:
             points = tuple(
-                p for p in cluster.points if p.block != NONE or _distance(p.key, key) > same
+                p for p in cluster.points if p.block != NONE or distance_of(p.key, key) > same
             )
             if points:
                 kept.append(replace(cluster, points=points))
@@ -258,11 +255,11 @@ class Clusters:
         """Return the point that answers at a key, as the look-up would."""
         if not self.clusters:
             return None
-        at, distance = _nearest([c.centre for c in self.clusters], key)
-        if distance > _slack(self.clusters[at].radius):
+        at, distance = nearest([c.centre for c in self.clusters], key)
+        if distance > with_slack(self.clusters[at].radius):
             return None
         points = self.clusters[at].points
-        found, _ = _nearest([p.key for p in points], key)
+        found, _ = nearest([p.key for p in points], key)
         return None if points[found].block == NONE else points[found]
 
     def _answered(self, point: Point) -> bool:
@@ -273,22 +270,3 @@ class Clusters:
 def _distances(queries: Tensor, keys: Tensor) -> Tensor:
     """Return all distances, as sums of squared differences: exact to rounding in any batch."""
     return torch.cdist(queries, keys, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _nearest(keys: list[Tensor], key: Tensor) -> tuple[int, float]:
-    """Return place and distance of the nearest; of equally near ones the first."""
-    distances = (torch.stack(keys).double() - key.double()).norm(dim=1)
-    at = int(distances.argmin())
-    return at, float(distances[at])
-
-
-def _distance(one: Tensor, other: Tensor) -> float:
-    return float((one.double() - other.double()).norm())
-
-
-def _near(key: Tensor) -> float:
-    return SAME * float(key.double().norm())
-
-
-def _slack(radius: float) -> float:
-    return radius * (1 + SLACK)

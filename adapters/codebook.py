@@ -14,13 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from memedit.adapters.key_space import SLACK, distance_of, nearest, same_within, with_slack
+
 SPLIT_GAP = 1e-5
 """What the older key's radius is less than half the distance, where two labels meet."""
-SAME = 1e-4
-"""Keys nearer than this share of their norm are those of one and the same prompt."""
-SLACK = 1e-3
-"""By how much a radius is larger when it is looked up: a key is not the same to the last digit in
-another batch, and an edit that widened a radius lies exactly on its edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ class Codebook:
         blank = torch.zeros(width)
         return Table(
             torch.stack([e.key for e in self.entries]),
-            torch.tensor([-1.0 if e.is_hole else _slack(e.radius) for e in self.entries]),
+            torch.tensor([-1.0 if e.is_hole else with_slack(e.radius) for e in self.entries]),
             torch.stack([blank if e.value is None else e.value for e in self.entries]),
         )
 
@@ -162,7 +159,7 @@ class Codebook:
             return False
         self.members = [m for m in self.members if m is not member]
         others = [
-            _distance(other.key, member.key)
+            distance_of(other.key, member.key)
             for other in self._edits()
             if other.label != member.label
         ]
@@ -187,8 +184,8 @@ class Codebook:
         else:
             self.entries = [e for e in self.entries if e is not point]
         self.hold()
-        same = _near(point.key)
-        if hole and all(_distance(p.key, point.key) > same for p in self._edits()):
+        same = same_within(point.key)
+        if hole and all(distance_of(p.key, point.key) > same for p in self._edits()):
             self.entries.append(Entry(edit, point.key, None, 0.0, point.label))
         if not self._edits():
             self.entries.clear()  # nothing is left to be kept away
@@ -196,14 +193,14 @@ class Codebook:
 
     def _clear(self, key: Tensor, label: str) -> list[str]:
         """Take out other answers to the same prompt, and holes at it."""
-        same = _near(key)
+        same = same_within(key)
         self.entries = [
-            e for e in self.entries if not (e.is_hole and _distance(e.key, key) <= same)
+            e for e in self.entries if not (e.is_hole and distance_of(e.key, key) <= same)
         ]
         other = [
             point.edit
             for point in self._edits()
-            if point.label != label and _distance(point.key, key) <= same
+            if point.label != label and distance_of(point.key, key) <= same
         ]
         for edit in other:
             self.delete(edit, hole=False)
@@ -224,7 +221,7 @@ class Codebook:
         places = [n for n, entry in enumerate(self.entries) if not entry.is_hole]
         if not places:
             return None
-        found, distance = _nearest([self.entries[n] for n in places], key)
+        found, distance = nearest([self.entries[n].key for n in places], key)
         return places[found], distance
 
     def _answered(self, member: Member) -> bool:
@@ -233,30 +230,11 @@ class Codebook:
             return False
         keys = torch.stack([entry.key for entry in self.entries]).double()
         distances = (keys - member.key.double()).norm(dim=1)
-        nearest = _slack(float(distances.min()))
-        near = [self.entries[n] for n in (distances <= nearest).nonzero()[:, 0].tolist()]
+        edge = with_slack(float(distances.min()))
+        near = [self.entries[n] for n in (distances <= edge).nonzero()[:, 0].tolist()]
         return all(
             not e.is_hole
             and e.label == member.label
-            and _distance(e.key, member.key) <= e.radius * (1 + SLACK / 2)
+            and distance_of(e.key, member.key) <= e.radius * (1 + SLACK / 2)
             for e in near
         )
-
-
-def _nearest(entries: list[Entry], key: Tensor) -> tuple[int, float]:
-    """Return place and distance of the nearest; of equally near ones the first."""
-    distances = (torch.stack([e.key for e in entries]).double() - key.double()).norm(dim=1)
-    at = int(distances.argmin())
-    return at, float(distances[at])
-
-
-def _distance(one: Tensor, other: Tensor) -> float:
-    return float((one.double() - other.double()).norm())
-
-
-def _near(key: Tensor) -> float:
-    return SAME * float(key.double().norm())
-
-
-def _slack(radius: float) -> float:
-    return radius * (1 + SLACK)

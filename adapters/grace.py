@@ -29,6 +29,7 @@ from memedit.adapters.codebook import Codebook, Table
 from memedit.adapters.codebook_files import codebook_of, saved_codebook
 from memedit.adapters.grace_values import SearchConfig, search_values
 from memedit.adapters.grading import grades, parts
+from memedit.adapters.key_space import RADIUS_SHARE
 from memedit.adapters.learned import (
     AdapterConfig,
     Attachment,
@@ -43,9 +44,6 @@ from memedit.modeling.architecture import architecture
 from memedit.modeling.hooks import Places, catch
 from memedit.modeling.tokens import Tokens, pad
 from memedit.registry import register
-
-RADIUS_SHARE = 0.2
-"""A new entry's radius, as a share of the mean norm of the first batch's keys."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from memedit.adapters.blocks import (
 from memedit.adapters.clusters import NONE, Clusters
 from memedit.adapters.clusters_files import clusters_of, saved_clusters
 from memedit.adapters.grading import grade, parts
+from memedit.adapters.key_space import RADIUS_SHARE
 from memedit.adapters.learned import (
     AdapterConfig,
     Attachment,
@@ -47,9 +48,6 @@ from memedit.modeling.delta_lora import LoraExport, to_lora
 from memedit.modeling.hooks import Places, catch
 from memedit.modeling.tokens import Tokens, pad
 from memedit.registry import register
-
-RADIUS_SHARE = 0.2
-"""A new cluster's radius, as a share of the mean norm of the first batch's keys."""
 
 
 @dataclass(frozen=True, slots=True)
