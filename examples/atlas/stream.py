@@ -22,6 +22,8 @@ ROUTED = 0.7
 """The share of rows with marked mentions whose recall is routed (see `Batch.mentions`)."""
 DROPPED = 0.35
 """How often a routed row does without the MLP of an upper layer."""
+OVERHEAD = 128
+"""What a micro-batch costs beside its tokens (adding up gradients, calls), in tokens."""
 PACKED = 0.05
 """The share of steps with long rows of many documents, so that far positions train."""
 
@@ -81,6 +83,35 @@ def padded(length: int) -> int:
     """The length that rows of `length` tokens are padded to."""
     grain = 16 if length <= 160 else 32 if length <= 320 else 64
     return -(-length // grain) * grain
+
+
+def height(rows: int, length: int) -> int:
+    """The number of rows that a micro-batch of `rows` rows of `length` tokens is filled up to."""
+    grain = max(1, 512 // max(64, length))
+    return -(-rows // grain) * grain
+
+
+def cut(lengths: Sequence[int], micro: int) -> list[int]:
+    """Where to cut rows of falling padded lengths into micro-batches; the ends of the pieces.
+
+    Least padding: tokens with padding, and OVERHEAD for each micro-batch, none of which has
+    more than `micro` tokens unless a single row has.
+    """
+    best = [0] * (len(lengths) + 1)
+    ends = [0] * len(lengths)
+    for begin in reversed(range(len(lengths))):
+        length = lengths[begin]
+        for end in range(begin + 1, len(lengths) + 1):
+            tokens = length * height(end - begin, length)
+            if tokens > micro and end > begin + 1:
+                break
+            cost = tokens + OVERHEAD + best[end]
+            if end == begin + 1 or cost < best[begin]:
+                best[begin], ends[begin] = cost, end
+    out: list[int] = []
+    while not out or out[-1] < len(lengths):
+        out.append(ends[out[-1] if out else 0])
+    return out
 
 
 class Stream:
@@ -161,20 +192,17 @@ class Stream:
         Lengths and numbers of rows are of a few kinds: every new shape of a matrix product is
         compiled anew, which took a third of a step where each batch had its own.
         """
-        out: list[Batch] = []
         rows = sorted(rows, key=lambda row: -len(row[0]))
-        while rows:
-            length = padded(len(rows[0][0]))
-            fit = max(1, self.micro // length)
-            part, rows = rows[:fit], rows[fit:]
-            out.append(self._collate(part, length, min(fit, -(-len(part) // 8) * 8), drops))
-        return out
+        lengths = [padded(len(row[0])) for row in rows]
+        ends = cut(lengths, self.micro)
+        return [
+            self._collate(rows[begin:end], lengths[begin], drops)
+            for begin, end in zip([0, *ends], ends, strict=False)
+        ]
 
-    def _collate(
-        self, rows: list[Row], length: int, height: int, drops: np.random.Generator
-    ) -> Batch:
+    def _collate(self, rows: list[Row], length: int, drops: np.random.Generator) -> Batch:
         nothing = (np.zeros(1, np.int64), np.zeros(1, np.float32), np.zeros(1, np.int64))
-        rows = [*rows, *[nothing] * (height - len(rows))]
+        rows = [*rows, *[nothing] * (height(len(rows), length) - len(rows))]
         tokens = np.zeros((len(rows), length), np.int64)
         weights = np.zeros((len(rows), length), np.float32)
         mentions = np.zeros((len(rows), length), np.int64)

@@ -42,8 +42,8 @@ class Recipe:
     decay: int = 1500
     warmup: int = 40
     copying: int = 300
-    tokens: int = 4096
-    micro: int = 1024
+    tokens: int = 8192
+    micro: int = 2048
     ramp_from: int = 0
     ramp: int = 400
     cap: float = 1.0
