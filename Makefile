@@ -25,7 +25,8 @@ env: ## memedit's own environment, .venv (once; about two minutes)
 vllm-env: ## vLLM's environment, .venv-vllm (once; about three minutes, 3.4 GB)
 	@scripts/make_vllm_env.sh
 
-run_pytest = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(PYTEST)
+# One thread each: two processes whose matrix products wait for each other take five times as long.
+run_pytest = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 # Nothing that claims to work with vLLM is tested only against a fake, so 'make test' brings a real
 # one; MEMEDIT_SKIP_VLLM=1 leaves out what needs it, and says so in pytest's summary.
