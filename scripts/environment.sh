@@ -7,10 +7,11 @@ fail() {
     exit 1
 }
 
-# pip's words are shown only when it fails, without the indexes that it may not use.
+# pip's words are shown only when it fails, without the indexes that it may not use.  Nothing is
+# compiled to bytecode: most files are never imported, and those that are do it themselves.
 pip_quietly() {
     local words
-    if ! words="$("$env_dir/bin/python" -m pip --disable-pip-version-check "$@" -q 2>&1)"; then
+    if ! words="$("$env_dir/bin/python" -m pip --disable-pip-version-check "$@" --no-compile -q 2>&1)"; then
         grep -v -E 'Location .* is ignored|^Looking in' <<< "$words" >&2 || true
         return 1
     fi
