@@ -106,6 +106,33 @@ class EditRequest(BaseModel):
     rephrases: tuple[Text, ...] = Field((), max_length=64)
     aliases: tuple[Text, ...] = Field((), max_length=64, description="Other names of the subject.")
 
+    @classmethod
+    def feedback(
+        cls,
+        prompt: str,
+        correction: str,
+        *,
+        subject: str | None = None,
+        rephrases: Iterable[str] = (),
+    ) -> Self:
+        """Make the request that a correction of an answer to ``prompt`` stands for.
+
+        The correction is kept in its own words, as target and as statement.  Where no subject is
+        named the whole prompt stands for it: the edit is then found by what the prompt means, or
+        by the prompt itself in a text, but by no name; a method that changes weights needs one.
+
+        Raises:
+            ValidationError: a text is empty or too long.
+
+        """
+        return cls(
+            prompt=prompt,
+            subject=prompt if subject is None else subject,
+            target_new=correction,
+            statement=correction,
+            rephrases=tuple(rephrases),
+        )
+
     def plain_statement(self) -> str:
         """Return the fact as one sentence: ``statement``, or one made of prompt and target.
 

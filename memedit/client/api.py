@@ -79,6 +79,7 @@ class Client:
         return call.result(reply.status_code, reply.content)
 
     add = _blocking(calls.add)
+    feedback = _blocking(calls.feedback)
     get = _blocking(calls.get)
     search = _blocking(calls.search)
     supersede = _blocking(calls.supersede)
@@ -137,6 +138,7 @@ class AsyncClient:
         return call.result(reply.status_code, reply.content)
 
     add = _awaitable(calls.add)
+    feedback = _awaitable(calls.feedback)
     get = _awaitable(calls.get)
     search = _awaitable(calls.search)
     supersede = _awaitable(calls.supersede)

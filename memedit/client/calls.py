@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from memedit.client.replies import RouteReport, SearchHit, failure
 from memedit.errors import InvalidInputError, UpstreamError
@@ -105,6 +105,58 @@ def add(
         **window,
     }
     return Call("POST", f"{PREFIX}/edits", _added, body=body)
+
+
+def feedback(
+    prompt: str,
+    correction: str,
+    *,
+    subject: str | None = None,
+    rephrases: Sequence[str] = (),
+    namespace: str | None = None,
+    author: str | None = None,
+    valid_from: datetime | None = None,
+    valid_to: datetime | None = None,
+    on_conflict: Literal["keep", "supersede", "reject"] | None = None,
+) -> Call[Edit]:
+    """Store the correction of an answer as an edit, live when the call returns.
+
+    The method ``memprompt`` is made for such edits; every other method can use them too.
+
+    Args:
+        prompt: what was asked.
+        correction: what should have been answered, or what to mind, in free words.
+        subject: what the correction is about; ``None``: see ``EditRequest.feedback``.
+        rephrases: other ways to ask, for which the correction holds too.
+        namespace: as in ``add``; so are the others.
+        author: who corrects.
+        valid_from: aware.
+        valid_to: aware.
+        on_conflict: what is done where another correction of the same prompt is live.
+
+    Raises:
+        InvalidInputError: a text is empty or too long; says which.
+
+    """
+    try:
+        request = EditRequest.feedback(prompt, correction, subject=subject, rephrases=rephrases)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise InvalidInputError(
+            f"this is no feedback: {faults} (the correction is target_new and statement)"
+        ) from None
+    added = add(
+        [request],
+        namespace=namespace,
+        author=author,
+        valid_from=valid_from,
+        valid_to=valid_to,
+        on_conflict=on_conflict,
+    )
+    return Call(added.method, added.path, lambda reply: _added(reply)[0], body=added.body)
 
 
 def get(edit_id: str, *, version: int | None = None) -> Call[Edit]:

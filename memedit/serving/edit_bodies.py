@@ -16,6 +16,20 @@ _ONE = {
 }
 EXAMPLES: Any = {
     "one": {"summary": "One edit", "value": {"edits": [_ONE]}},
+    "feedback": {
+        "summary": "The correction of an answer; its prompt stands for a subject",
+        "value": {
+            "edits": [
+                {
+                    "prompt": "How do I write to the archive?",
+                    "subject": "How do I write to the archive?",
+                    "target_new": "Never by post: the archive only reads e-mail.",
+                    "statement": "Never by post: the archive only reads e-mail.",
+                }
+            ],
+            "author": "reader@example.org",
+        },
+    },
     "tenant": {
         "summary": "In a namespace, for a year, with a rephrase",
         "value": {

@@ -204,3 +204,22 @@ def test_contradictions_come_back_with_what_was_added(client: memedit.Client) ->
     assert (said.against, said.outcome) == (old.ref, "kept")
     with pytest.raises(ConflictError, match="nothing was stored"):
         client.add([CAPITAL.model_copy(update={"target_new": "Ost"})], on_conflict="reject")
+
+
+def test_feedback_is_an_edit_like_any_other_and_needs_no_subject(client: memedit.Client) -> None:
+    edit = client.feedback(ASKED, "No: it is Lindhaven, since the move", author="reader")
+    assert edit.request == EditRequest(
+        prompt=ASKED,
+        subject=ASKED,
+        target_new="No: it is Lindhaven, since the move",
+        statement="No: it is Lindhaven, since the move",
+    )
+    [route] = client.route([ASKED])
+    assert route.edits == (edit.ref,)
+    named = client.feedback("Who leads Marovia?", "Iva Brand leads it.", subject="Marovia")
+    assert client.get(named.id).request.subject == "Marovia"
+    with pytest.raises(ConflictError, match="nothing was stored"):
+        client.feedback(ASKED, "It is Velden.", on_conflict="reject")
+    assert client.retract(edit.id).status is Status.RETRACTED
+    with pytest.raises(InvalidInputError, match=r"this is no feedback: target_new: .* at least 1"):
+        client.feedback(ASKED, "  ")
