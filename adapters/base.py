@@ -7,7 +7,6 @@ only where its edits are concerned; any edit can be taken out of it again.
 from __future__ import annotations
 
 import copy
-import hashlib
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from memedit.adapters.learned import (
     Learned,
     Progress,
     Saved,
+    versions_of,
 )
 from memedit.errors import InvalidInputError, NotFoundError
 from memedit.modeling.architecture import architecture
@@ -102,6 +102,20 @@ class Adapter(ABC, Generic[C]):
         """The edits in it, in the order they were learned."""
         return tuple(one.edit for one in self.held)
 
+    def bound(self, model: nn.Module) -> Self:
+        """Return a copy that is for this model, which is hashed now and not when it first learns.
+
+        Raises:
+            InvalidInputError: it is for another model already.
+
+        """
+        fresh = copy.copy(self)
+        if fresh.base:
+            fresh.check_base(model)
+        else:
+            fresh.base, fresh._known = model_fingerprint(model), weakref.ref(model)
+        return fresh
+
     def learn(
         self,
         model: nn.Module,
@@ -134,13 +148,9 @@ class Adapter(ABC, Generic[C]):
             raise InvalidInputError("expected at least one edit request, got none")
         new = [
             HeldEdit(edit, request)
-            for edit, request in zip(self._versions(requests, edits), requests, strict=True)
+            for edit, request in zip(versions_of(requests, edits), requests, strict=True)
         ]
-        fresh = copy.copy(self)
-        if self.base:
-            self.check_base(model)
-        else:
-            fresh.base, fresh._known = model_fingerprint(model), weakref.ref(model)
+        fresh = self.bound(model)
         if fresh.layer < 0:
             parts = architecture(model)
             chosen = self.config.layer
@@ -279,29 +289,3 @@ class Adapter(ABC, Generic[C]):
         self.base, self.layer, self.held = base, layer, tuple(held)
         self.restore(saved)
         return self
-
-    def _versions(
-        self, requests: Sequence[EditRequest], edits: Sequence[EditVersion] | None
-    ) -> list[EditVersion]:
-        if edits is not None and len(edits) != len(requests):
-            raise InvalidInputError(f"got {len(requests)} requests and {len(edits)} edits")
-        given = list(edits) if edits is not None else [_version_of(one) for one in requests]
-        ids = [one.id for one in given]
-        answers: dict[str, str] = {}
-        for one in requests:
-            if answers.setdefault(one.prompt, one.target_new) != one.target_new:
-                raise InvalidInputError(
-                    f"two answers to {one.prompt!r} in one batch: {answers[one.prompt]!r} and "
-                    f"{one.target_new!r}; learn the later one in a batch after the other"
-                )
-        if twice := sorted({one for one in ids if ids.count(one) > 1}):
-            raise InvalidInputError(
-                f"{len(twice)} edits occur twice in one batch (first: {twice[0]}); give each once"
-            )
-        return given
-
-
-def _version_of(request: EditRequest) -> EditVersion:
-    """Make an id of what a request asks for: another answer to a prompt is another edit."""
-    text = "\n".join((request.prompt, request.subject, request.target_new))
-    return EditVersion(f"local-{hashlib.sha256(text.encode()).hexdigest()[:16]}", 1)

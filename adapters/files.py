@@ -57,7 +57,7 @@ def save_adapter(adapter: Adapter[Any], folder: Path) -> Path:
 
     """
     folder = Path(folder)
-    if not adapter.base:
+    if adapter.layer < 0:
         raise InvalidInputError("the adapter has learned nothing; there is nothing to save")
     saved = adapter.to_saved()
     tensors = {

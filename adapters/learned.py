@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from memedit.errors import InvalidInputError
 from memedit.modeling.delta import EditVersion
 from memedit.types import EditRequest
 
@@ -85,3 +88,41 @@ class Attachment:
 
         """
         yield
+
+
+def versions_of(
+    requests: Sequence[EditRequest], edits: Sequence[EditVersion] | None
+) -> list[EditVersion]:
+    """Return for each request of a batch the edit that it is.
+
+    Args:
+        requests: the batch.
+        edits: the stored edits; left out, ids are made of the requests.
+
+    Raises:
+        InvalidInputError: as many as the requests they are not, one is there twice, or two
+            requests of the batch answer the same prompt differently.
+
+    """
+    if edits is not None and len(edits) != len(requests):
+        raise InvalidInputError(f"got {len(requests)} requests and {len(edits)} edits")
+    given = list(edits) if edits is not None else [_version_of(one) for one in requests]
+    answers: dict[str, str] = {}
+    for one in requests:
+        if answers.setdefault(one.prompt, one.target_new) != one.target_new:
+            raise InvalidInputError(
+                f"two answers to {one.prompt!r} in one batch: {answers[one.prompt]!r} and "
+                f"{one.target_new!r}; learn the later one in a batch after the other"
+            )
+    times = Counter(one.id for one in given)
+    if twice := sorted(name for name, n in times.items() if n > 1):
+        raise InvalidInputError(
+            f"{len(twice)} edits occur twice in one batch (first: {twice[0]}); give each once"
+        )
+    return given
+
+
+def _version_of(request: EditRequest) -> EditVersion:
+    """Make an id of what a request asks for: another answer to a prompt is another edit."""
+    text = "\n".join((request.prompt, request.subject, request.target_new))
+    return EditVersion(f"local-{hashlib.sha256(text.encode()).hexdigest()[:16]}", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from memedit.cli.output import print_json_array
 from memedit.errors import SettingsError, UnknownNameError
 
 if TYPE_CHECKING:
+    from memedit.cli.variants import Variant
     from memedit.evaluation.settings import Setting
 
 
@@ -37,7 +39,9 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="none, in-context methods, baked methods; with --proxy: none, proxy.",
+            help="none, in-context methods, adapters, baked methods; with --proxy: none, proxy. "
+            "Settings of an adapter or a baked method follow its name, and the same method may "
+            "come several times: grace:radius=3,grace:radius=6:search.steps=50.",
         ),
     ] = None,
     model: Annotated[
@@ -143,6 +147,7 @@ def evaluate(
     if context.invoked_subcommand is not None:
         return
     from memedit.cli import eval_parts as parts
+    from memedit.cli import variants as methods
     from memedit.cli.eval_run import (
         analyse_edits,
         kept_answers,
@@ -170,9 +175,10 @@ def evaluate(
     if compare is not None and report is None:
         raise typer.BadParameter("a comparison is part of a --report.", param_hint="--compare")
     how = Setting.parse(setting)
-    names = _names(method, scope, how, proxy is not None)
+    variants = _variants(method, scope, how, proxy is not None)
+    names = [one.name for one in variants]
     try:
-        parts.check_methods(names, proxy=proxy is not None)
+        methods.check_variants(variants, proxy=proxy is not None)
     except UnknownNameError as error:
         raise typer.BadParameter(str(error), param_hint="--method") from None
     amounts = Amounts(max_tokens=max_tokens, general=general, fluent=fluency, seed=seed)
@@ -197,21 +203,24 @@ def evaluate(
         if model is not None:
             measured: Any = parts.open_model(model, form=form, dtype=dtype, device=device)
             base = open_base(measured, kept_answers(measured, cache))
-            treatments = parts.local_treatments(names, measured, base, settings, stack)
+            treatments = parts.local_treatments(variants, measured, base, settings, stack)
         else:
             measured, behind = stack.enter_context(
                 parts.open_proxy(str(proxy), form=form, served=served, key=key, admin_key=admin_key)
             )
             # what is behind a proxy may change unseen: its answers are this run's alone
             base = open_base(measured, folder / "base.jsonl")
-            made = {parts.PROXY: lambda: behind, parts.UNEDITED: lambda: unedited(base, measured)}
+            made = {
+                methods.PROXY: lambda: behind,
+                methods.UNEDITED: lambda: unedited(base, measured),
+            }
             treatments = [(name, made[name]) for name in names]
         about["model"] = {"name": measured.name, "fingerprint": base.fingerprint}
         manifest = manifest_of(data, about, amounts, dtype if proxy is None else "")
         rows = run(folder, manifest, base, measured, data, how, amounts, treatments, company)
         if report is not None:
             if model is not None and analysis:
-                analyse_edits(report, measured, data, names, analysis)
+                analyse_edits(report, measured, data, variants, analysis)
             from memedit.evaluation.report import write_report
 
             written = write_report(report, report, compare)
@@ -222,26 +231,30 @@ def evaluate(
         print_rows(rows)
 
 
-def _names(method: str | None, scope: str, setting: Setting, proxy: bool) -> list[str]:
-    from memedit.cli.eval_parts import PROXY, UNEDITED
+def _variants(method: str | None, scope: str, setting: Setting, proxy: bool) -> list[Variant]:
     from memedit.cli.routed_edits import ALWAYS
+    from memedit.cli.variants import PROXY, UNEDITED, read_variants
     from memedit.evaluation.settings import Mode
     from memedit.incontext.catalog import METHODS
 
     if method is None and not proxy:
         raise typer.BadParameter("name at least one, for example none,ice.", param_hint="--method")
-    given = method if method is not None else f"{UNEDITED},{PROXY}"
-    names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
-    if not names:
+    variants = read_variants(method if method is not None else f"{UNEDITED},{PROXY}")
+    if not variants:
         raise typer.BadParameter("names no method.", param_hint="--method")
     if scope not in ("router", "always"):
         raise typer.BadParameter(f"no scope {scope!r}; router or always.", param_hint="--scope")
     if scope == "always":
         in_context = set(METHODS.names()) - {UNEDITED}
-        names = [f"{name}{ALWAYS}" if name in in_context else name for name in names]
-    if setting.mode is not Mode.SINGLE and any(name.endswith(ALWAYS) for name in names):
+        variants = [
+            replace(one, name=f"{one.name}{ALWAYS}", method=f"{one.method}{ALWAYS}")
+            if one.method in in_context
+            else one
+            for one in variants
+        ]
+    if setting.mode is not Mode.SINGLE and any(one.method.endswith(ALWAYS) for one in variants):
         raise SettingsError(
             f"methods with {ALWAYS} put every edit into every prompt, which only the single "
             f"setting allows; got --setting {setting}"
         )
-    return names
+    return variants

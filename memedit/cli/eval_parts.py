@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,14 +10,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from memedit.cli.output import progress
-from memedit.cli.routed_edits import ALWAYS, Remembering, routed_edits
-from memedit.errors import (
-    MissingResourceError,
-    SettingsError,
-    UnknownNameError,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
+from memedit.cli.routed_edits import Remembering, routed_edits
+from memedit.cli.variants import UNEDITED, Variant
+from memedit.errors import MissingResourceError, UpstreamTimeout, UpstreamUnreachable
 from memedit.types import EditRequest
 
 if TYPE_CHECKING:
@@ -32,41 +26,7 @@ if TYPE_CHECKING:
     from memedit.evaluation.treatments import Sessions
     from memedit.scope.base import Encoder
 
-UNEDITED, PROXY = "none", "proxy"
 Treatments = list[tuple[str, "Callable[[], Sessions]"]]
-
-
-def check_methods(names: Sequence[str], *, proxy: bool) -> None:
-    """Refuse names of methods that are not there, or that cannot be measured in this way.
-
-    Raises:
-        UnknownNameError: says what is there.
-        SettingsError: a method that needs the model itself is to be measured behind a proxy.
-
-    """
-    from memedit.editing.catalog import EDITORS
-    from memedit.incontext.catalog import METHODS
-
-    in_context, baked = set(METHODS.names()) - {UNEDITED}, set(EDITORS.names())
-    here = {UNEDITED, PROXY} if proxy else {UNEDITED} | in_context | baked
-    here |= set() if proxy else {f"{name}{ALWAYS}" for name in in_context}
-    everywhere = {UNEDITED, PROXY} | in_context | baked | {f"{name}{ALWAYS}" for name in in_context}
-    for name in names:
-        if name in here:
-            continue
-        if name in everywhere:
-            way = "--proxy" if proxy else "--model"
-            raise SettingsError(
-                f"method {name!r} cannot be measured with {way}; "
-                f"with it there are: {', '.join(sorted(here))}"
-            )
-        near = difflib.get_close_matches(name, everywhere, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UnknownNameError(
-            f"no method called {name!r}.{hint} In the context: {', '.join(sorted(in_context))} "
-            f"(each also with {ALWAYS}); baked: {', '.join(sorted(baked)) or 'none'}; "
-            f"besides: {UNEDITED}, and {PROXY} with --proxy."
-        )
 
 
 def open_model(path: Path, *, form: str, dtype: str, device: str) -> LocalModel:
@@ -93,35 +53,42 @@ def open_model(path: Path, *, form: str, dtype: str, device: str) -> LocalModel:
 
 
 def local_treatments(
-    names: Sequence[str],
+    variants: Sequence[Variant],
     model: LocalModel,
     base: BaseAnswers,
     settings: Settings,
     stack: ExitStack,
 ) -> Treatments:
     """Return what makes each method's treatment; ``stack`` closes what they open."""
-    from memedit.editing.catalog import EDITORS
+    from memedit.adapters.catalog import ADAPTERS, open_adapter
+    from memedit.editing.catalog import EDITORS, open_editor
+    from memedit.evaluation.adapted import Adapted
     from memedit.evaluation.prompting import InContext
     from memedit.evaluation.treatments import Baked, Unedited
 
-    baked = set(EDITORS.names())
+    adapters, baked = set(ADAPTERS.names()), set(EDITORS.names())
     encoders: list[Encoder] = []
 
-    def make(name: str) -> Sessions:
-        if name == UNEDITED:
+    def make(one: Variant) -> Sessions:
+        if one.method == UNEDITED:
             return Unedited(base, model)
-        if name in baked:
-            editor = EDITORS.get(name)(prompt_form=prompt_form(model))
-            with progress(f"{name}: statistics") as tell:
+        form = prompt_form(model)
+        if one.method in adapters:
+            adapter = open_adapter(one.method, one.settings, prompt_form=form)
+            return Adapted(one.name, adapter.bound(model.model), model)
+        if one.method in baked:
+            editor = open_editor(one.method, one.settings, prompt_form=form)
+            with progress(f"{one.name}: statistics") as tell:
                 settled = editor.resolved(model.model, model.tokenizer, tell)
-            return Baked(name, settled, model)
+            return Baked(one.name, settled, model)
         if not encoders:
             from memedit.scope.encoder import open_encoder
 
             encoders.append(Remembering(open_encoder(settings.encoder)))
-        return InContext(name, routed_edits(name, encoders[0], settings, stack), model)
+        edits = routed_edits(one.method, encoders[0], settings, stack)
+        return InContext(one.name, edits, model)
 
-    return [(name, lambda name=name: make(name)) for name in names]  # type: ignore[misc]
+    return [(one.name, lambda one=one: make(one)) for one in variants]  # type: ignore[misc]
 
 
 def prompt_form(model: LocalModel) -> Any:

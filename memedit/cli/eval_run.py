@@ -17,6 +17,7 @@ from memedit import __version__
 from memedit.cli.output import print_table, progress
 
 if TYPE_CHECKING:
+    from memedit.cli.variants import Variant
     from memedit.evaluation.base_answers import BaseAnswers
     from memedit.evaluation.cases import Dataset, EditCase
     from memedit.evaluation.questions import Amounts
@@ -114,18 +115,20 @@ def run(
 
 
 def analyse_edits(
-    folder: Path, model: Any, data: Dataset, names: Sequence[str], limit: int
+    folder: Path, model: Any, data: Dataset, variants: Sequence[Variant], limit: int
 ) -> None:
     """Look into some edits of the baked methods, and trace facts, for the report."""
     from memedit.cli.eval_parts import prompt_form
-    from memedit.editing.catalog import EDITORS
+    from memedit.editing.catalog import EDITORS, open_editor
     from memedit.evaluation.analysis.analyse import analyse
 
     form = prompt_form(model)
     editors: dict[str, Any] = {
-        name: EDITORS.get(name)(prompt_form=form).resolved(model.model, model.tokenizer)
-        for name in names
-        if name in EDITORS.names()
+        one.name: open_editor(one.method, one.settings, prompt_form=form).resolved(
+            model.model, model.tokenizer
+        )
+        for one in variants
+        if one.method in EDITORS.names()
     }
     with progress("analysing") as bar:
         found = analyse(

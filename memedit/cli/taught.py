@@ -91,8 +91,15 @@ def edits_of_memory(
     return [edit.request for edit in live], [EditVersion(edit.id, edit.version) for edit in live]
 
 
-def settings_of_options(given: Sequence[str], layer: int | None) -> dict[str, Any]:
+def settings_of_options(
+    given: Sequence[str], layer: int | None, option: str = "--set"
+) -> dict[str, Any]:
     """Return the method's settings: ``search.steps=20`` is a field of a field.
+
+    Args:
+        given: each NAME=VALUE; a value is JSON, or else the text that it is.
+        layer: set beside them, where there is one.
+        option: where they were given, for the error.
 
     Raises:
         SettingsError: one is not of the form NAME=VALUE.
@@ -104,7 +111,7 @@ def settings_of_options(given: Sequence[str], layer: int | None) -> dict[str, An
     for text in given:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise SettingsError(f"--set {text!r}: expected NAME=VALUE, e.g. search.steps=20")
+            raise SettingsError(f"{option} {text!r}: expected NAME=VALUE, e.g. search.steps=20")
         try:
             read: Any = parser.loads(value)
         except ValueError:
@@ -113,5 +120,7 @@ def settings_of_options(given: Sequence[str], layer: int | None) -> dict[str, An
         place = found
         for part in above:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise SettingsError(f"{option} {text!r}: {part} was given a value of its own")
         place[last] = tuple(read) if isinstance(read, list) else read
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,8 @@ from memedit.modeling.loading import load_checkpoint
 
 BATCH_TOKENS = 8_192
 MOST_AT_ONCE = 64
+PromptsEnd = Callable[[Sequence[int]], AbstractContextManager[None]]
+"""Told, around a run of the model, where each row's prompt ends in the padded batch."""
 _LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
@@ -63,6 +66,7 @@ class LocalModel:
         self.prompts = PromptEncoder(tokenizer, Form(form))
         self._batch_tokens = batch_tokens
         self._most = most_at_once if self._batches.can_be_padded else 1
+        self._prompts_end: PromptsEnd = lambda positions: nullcontext()
 
     @classmethod
     def load(
@@ -97,6 +101,18 @@ class LocalModel:
         stated = self.model.generation_config.eos_token_id
         ids = {*(stated if isinstance(stated, list) else [stated]), self.tokenizer.eos_token_id}
         return frozenset(int(token) for token in ids if token is not None)
+
+    @contextmanager
+    def telling(self, prompts_end: PromptsEnd) -> Iterator[None]:
+        """As long as the block lasts, say where prompts end whenever targets are scored.
+
+        For adapters that decide at a prompt's last token, which in a scored row is not the last.
+        """
+        before, self._prompts_end = self._prompts_end, prompts_end
+        try:
+            yield
+        finally:
+            self._prompts_end = before
 
     def is_chat(self, prompt: str) -> bool:
         """Tell whether ``prompt`` is put as a chat turn."""
@@ -212,9 +228,10 @@ class LocalModel:
         lengths = [len(one.ids) for one in fits]
         for group in by_length(lengths, self._batch_tokens, self._most):
             batch = [fits[place] for place in group]
-            for one, logits in self._batches.logits(batch):
-                ids = torch.tensor(one.target, device=logits.device)
-                found[one] = read(logits, ids)
+            with self._prompts_end([one.prompt_length - 1 for one in batch]):
+                for one, logits in self._batches.logits(batch):
+                    ids = torch.tensor(one.target, device=logits.device)
+                    found[one] = read(logits, ids)
         return [found[one] for one in puts]
 
     @cached_property

@@ -103,12 +103,51 @@ def test_a_report_and_a_second_run_in_its_folder(
     assert "another setting" in _error(other)
 
 
+@pytest.mark.parametrize("setting", ["single", "sequential:3"])
+def test_adapters_and_a_sweep_in_one_table(
+    run: Run, data: str, tiny_checkpoint: Path, tmp_path: Path, setting: str
+) -> None:
+    report = tmp_path / "out"
+    arguments = ("eval", "--dataset", data, "--model", tiny_checkpoint, "--report", report, *FEW)
+    wide, narrow = (f"grace:layer=0:radius={r}:search.steps=4" for r in (1e6, 1e-6))
+    other = "lora:training.steps=4:rank=2"
+    methods = ["none", narrow, wide, other]
+    ran = run(*arguments, "--method", ",".join(methods), "--setting", setting, "--json")
+    assert ran.code == 0, ran.err
+    found = {
+        (row["method"], row["metric"]): row
+        for row in ran.json
+        if not row["kind"] and row["scoring"] == "teacher_forced"
+    }
+    metric = "edit_success_log_probability"
+    for method in methods[1:]:
+        assert found[method, metric]["n"] == 3 and found[method, "locality"]["n"] == 3
+        assert found[method, metric]["value"] != found["none", metric]["value"]
+    assert found[narrow, "locality"]["value"] == 1
+    by_age = {row["method"] for row in ran.json if row["metric"] == "edit_success_by_age"}
+    assert by_age == (set(methods) if setting != "single" else set())
+    costs = {row["method"] for row in ran.json if row["metric"] == "seconds_per_edit"}
+    assert costs == {row["method"] for row in ran.json if row["metric"] == "peak_bytes"}
+    assert costs == set(methods[1:])
+    assert {row["method"] for row in ran.json if row["metric"] == "fluency"} == set(methods)
+    assert wide in (report / "report.html").read_text(encoding="utf-8")
+    scored = (report / "scored.jsonl").read_bytes()
+    more = "melo:layer=0:training.steps=2"
+    again = run(*arguments, "--method", f"{wide},{more}", "--setting", setting, "--json")
+    assert again.code == 0, again.err
+    assert (report / "scored.jsonl").read_bytes().startswith(scored)
+    assert [row for row in again.json if row["method"] != more] == ran.json
+
+
 @pytest.mark.parametrize(
     ("flags", "said", "code"),
     [
         (("--model", "M", "--method", "icee"), "no method called 'icee'. Did you mean 'ice'?", 2),
         (("--model", "M", "--method", "proxy"), "cannot be measured with --model", 2),
         (("--proxy", "http://127.0.0.1:9", "--method", "ice"), "with --proxy", 2),
+        (("--model", "M", "--method", "grace:radios=1"), "no setting 'radios'", 1),
+        (("--model", "M", "--method", "ice:radius=1"), "ice takes no settings", 2),
+        (("--model", "M", "--method", "grace:radius"), "expected NAME=VALUE", 2),
         (("--model", "M", "--proxy", "http://127.0.0.1:9"), "one of them", 2),
         ((), "one of them", 2),
         (("--proxy", "127.0.0.1:9"), "is no URL", 2),

@@ -1,0 +1,120 @@
+"""The methods of ``memedit eval --method``, each with settings of its own: ``grace:radius=3``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from memedit.cli.routed_edits import ALWAYS
+from memedit.cli.taught import settings_of_options
+from memedit.errors import SettingsError, UnknownNameError
+
+UNEDITED, PROXY = "none", "proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One method as it is to be measured."""
+
+    name: str
+    """What rows, reports and a run's folder call it: as it was given."""
+    method: str
+    """The registry's name; of an in-context one perhaps with ``+always``."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What differs from the method's defaults."""
+
+
+def read_variants(text: str) -> list[Variant]:
+    """Read ``none,ft-m,grace:radius=3:search.steps=50``; what stands there twice counts once.
+
+    A value is JSON or plain text; inside of brackets commas and colons are the value's own:
+    ``lora:layers=[1,2]``.
+
+    Raises:
+        SettingsError: a setting is not of the form NAME=VALUE.
+
+    """
+    found: dict[str, Variant] = {}
+    for given in _cut(text, ","):
+        method, *settings = _cut(given, ":")
+        name = ":".join([method, *settings])
+        found[name] = Variant(name, method, settings_of_options(settings, None, "--method"))
+    return list(found.values())
+
+
+def check_variants(variants: Sequence[Variant], *, proxy: bool) -> None:
+    """Refuse methods that are not there, or that cannot be measured in this way or so set.
+
+    Raises:
+        UnknownNameError: says what is there.
+        SettingsError: a method that needs the model itself is to be measured behind a proxy, or
+            one that has no settings is given some.
+        InvalidInputError: a setting that the method does not have.
+        MissingResourceError: settings of methods for which a package is missing.
+
+    """
+    from memedit.adapters.catalog import ADAPTERS
+    from memedit.editing.catalog import EDITORS
+    from memedit.incontext.catalog import METHODS
+
+    in_context, baked = set(METHODS.names()) - {UNEDITED}, set(EDITORS.names())
+    adapters = set(ADAPTERS.names())
+    of_model = in_context | {f"{name}{ALWAYS}" for name in in_context} | baked | adapters
+    here = {UNEDITED, PROXY} if proxy else {UNEDITED} | of_model
+    everywhere = {UNEDITED, PROXY} | of_model
+    for variant in variants:
+        name = variant.method
+        if name not in everywhere:
+            near = difflib.get_close_matches(name, everywhere, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UnknownNameError(
+                f"no method called {name!r}.{hint} In the context: "
+                f"{', '.join(sorted(in_context))} (each also with {ALWAYS}); adapters: "
+                f"{_names(adapters)}; baked: {_names(baked)}; besides: {UNEDITED}, and {PROXY} "
+                "with --proxy."
+            )
+        if name not in here:
+            way = "--proxy" if proxy else "--model"
+            raise SettingsError(
+                f"method {name!r} cannot be measured with {way}; "
+                f"with it there are: {', '.join(sorted(here))}"
+            )
+        if not variant.settings:
+            continue
+        if name not in adapters | baked:
+            raise SettingsError(f"{name} takes no settings here; got {variant.name!r}")
+        _check_settings(variant)
+
+
+def _check_settings(variant: Variant) -> None:
+    from memedit.engine.loading import need_models_extra
+
+    need_models_extra()  # what names the settings needs torch
+    from memedit.adapters.catalog import ADAPTERS, open_adapter
+    from memedit.editing.catalog import open_editor
+
+    if variant.method in ADAPTERS.names():
+        open_adapter(variant.method, variant.settings)
+    else:
+        open_editor(variant.method, variant.settings)
+
+
+def _names(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _cut(text: str, mark: str) -> Iterator[str]:
+    """Yield what stands between marks outside of brackets, without what is empty."""
+    depth, part = 0, ""
+    for letter in text + mark:
+        if letter == mark and depth <= 0:
+            if part.strip():
+                yield part.strip()
+            part = ""
+            continue
+        depth += (letter in "[{") - (letter in "]}")
+        part += letter
+    if part.strip(mark + " "):
+        raise SettingsError(f"--method {text!r}: a bracket is not closed")
