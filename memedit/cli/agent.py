@@ -122,7 +122,7 @@ def _method(name: str, hops: int | None, demonstrations: str | None) -> AgentMet
 
 
 def _read_questions(file: Path) -> list[str]:
-    from memedit.cli.ask import read_prompts
+    from memedit.cli.prompt_files import read_prompts
 
     questions = []
     for prompt in read_prompts(file):

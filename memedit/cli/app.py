@@ -23,6 +23,7 @@ from memedit.cli import (
     locate,
     maintain,
     replay,
+    scope,
     serve,
 )
 from memedit.cli.output import complain
@@ -121,5 +122,6 @@ app.command("demo")(demo.demo)
 app.command("bake")(bake.bake)
 app.command("adapt")(adapt.adapt)
 app.add_typer(eval.app, name="eval")
+app.add_typer(scope.app, name="scope")
 app.command("locate")(locate.locate)
 app.add_typer(delta.app, name="delta")

@@ -9,14 +9,13 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, print_json_array, print_table
+from memedit.cli.prompt_files import Prompt, read_prompts
 from memedit.cli.store import open_store
-from memedit.errors import InvalidInputError
 from memedit.types import ScopeLabel
 
 if TYPE_CHECKING:
     from memedit.client.replies import RouteReport
 
-Prompt = str | list[dict[str, Any]]
 BATCH = 64
 
 
@@ -75,42 +74,6 @@ def summary(prompt: Prompt, report: RouteReport) -> dict[str, Any]:
         "action": whole.pop("action"),
         **whole,
     }
-
-
-def read_prompts(file: Path) -> list[Prompt]:
-    """Read prompts: JSON Lines with ``prompt`` or ``messages``, or plain lines of text."""
-    import json
-
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"cannot read prompts from {file}: {error}") from error
-    prompts: list[Prompt] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if line.lstrip()[0] not in '{["':
-            prompts.append(line.strip())
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InvalidInputError(f"{file}, line {number} is not valid JSON: {error}") from error
-        prompts.append(_prompt_of(record, f"{file}, line {number}"))
-    return prompts
-
-
-def _prompt_of(record: Any, where: str) -> Prompt:
-    if isinstance(record, str):
-        return record
-    if isinstance(record, dict) and isinstance(record.get("prompt"), str):
-        return str(record["prompt"])
-    turns = record.get("messages") if isinstance(record, dict) else None
-    if isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns):
-        return turns
-    raise InvalidInputError(
-        f'{where}: expected {{"prompt": "text"}}, {{"messages": [turns]}} or a line of plain text'
-    )
 
 
 def _row(line: dict[str, Any]) -> list[str]:

@@ -171,7 +171,7 @@ class LocalStore:
 
         spaces = self._spaces(namespaces)
         asked = [
-            RouteQuery(_query_of(prompt), Surface.CHAT, spaces, threshold) for prompt in prompts
+            RouteQuery(query_of(prompt), Surface.CHAT, spaces, threshold) for prompt in prompts
         ]
         return [report(route) for route in self._router.decide(asked)]
 
@@ -185,7 +185,7 @@ class LocalStore:
         return tuple(namespaces or (self.settings.memory.namespace,))
 
 
-def _query_of(prompt: str | Sequence[Mapping[str, Any]]) -> QueryText:
+def query_of(prompt: str | Sequence[Mapping[str, Any]]) -> QueryText:
     """Return what a prompt asks; of a conversation, what the chat format reads out of it."""
     from memedit.routing import wire_for
     from memedit.routing.wire.base import NotRead, TextPrompt

@@ -23,6 +23,7 @@ COMMANDS = (
         "replay",
         "eval",
         "eval scope",
+        "scope calibrate",
         "locate",
         "bake",
         "adapt",

@@ -1,0 +1,151 @@
+"""``memedit scope``: fit the threshold from which an edit fires to one's own traffic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memedit.cli import options as opt
+from memedit.cli.output import print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from memedit.cli.calibrated import Calibrated
+    from memedit.scope.operating import OperatingPoint, Share
+
+SHOWN = 5
+
+app = typer.Typer(help="From which probability on an edit fires.", no_args_is_help=True)
+
+
+@app.callback()
+def _scope() -> None:
+    """From which probability on an edit fires."""
+
+
+@app.command("calibrate")
+def calibrate(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Ordinary prompts, as memedit route --file takes them; JSON Lines may mark some "
+            'that should fire with "should_fire": true or "edit": ID.',
+        ),
+    ],
+    false_alarms: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0,
+            max=0.99,
+            help="Share of ordinary prompts on which an edit may fire; repeatable. Default: 0.01.",
+        ),
+    ] = None,
+    classifier: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Scope classifier; else the settings'.")
+    ] = None,
+    edits: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Where FILE marks none: ask what at most so many edits should fire on."
+        ),
+    ] = 1_000,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw recall against false alarms: .svg, .png or .pdf."),
+    ] = None,
+    namespace: opt.Namespaces = None,
+    memory: opt.MemoryUrl = None,
+    config: opt.ConfigFile = None,
+    json: opt.Json = False,
+) -> None:
+    """Find the threshold at which ordinary prompts fire as rarely as you accept.
+
+    Prompts take the road of a request up to the decision; no model is asked. What should fire are
+    the prompts that FILE marks, else the prompts and rephrases of the memory's own edits;
+    rephrases are asked of a copy of the memory that does not know them.
+
+    Example: memedit scope calibrate traffic.jsonl --false-alarms 0.01 --plot recall.svg
+    """
+    from memedit.cli.calibrated import calibrated
+    from memedit.config import Settings
+    from memedit.wiring import open_memory
+
+    if plot is not None:
+        from memedit.evaluation.plots_scope import check_scope_plot
+
+        check_scope_plot(plot)
+    settings = Settings.read(
+        config, {"memory": {"url": memory}, "scope": {"classifier": classifier}}
+    )
+    rates = sorted(set(false_alarms or [0.01]))
+    spaces = tuple(dict.fromkeys(namespace or (settings.memory.namespace,)))
+    with (
+        open_memory(settings=settings, create=False) as opened,
+        progress("reading prompts") as tell,
+    ):
+        found = calibrated(opened, settings, file, spaces, rates, most_edits=edits, tell=tell)
+    if plot is not None:
+        from memedit.evaluation.plots_scope import save_scope_plot
+
+        save_scope_plot(found.curves(), rates, len(found.ordinary), plot)
+    if json:
+        print_json(found.record() | {"file": str(file), "plot": str(plot) if plot else None})
+        return
+    _print(found)
+    if plot is not None:
+        typer.echo(f"drawn in {plot}")
+
+
+def _print(found: Calibrated) -> None:
+    kinds = list(found.positives)
+    owned = any(point_owned for point_owned in found.own)
+    columns = [
+        "false alarms accepted",
+        "threshold",
+        "false alarms",
+        *(f"{kind} fire" for kind in kinds),
+    ]
+    columns += ["right edit"] if owned else []
+    rows = []
+    for point, own in zip((found.now, *found.points), found.own, strict=True):
+        rows.append(
+            [
+                "in force" if point.accepted is None else f"{point.accepted:.4g}",
+                _threshold(point),
+                _share(point.false_alarms),
+                *(_share(point.fires[kind]) for kind in kinds),
+                *([", ".join(f"{value:.3f}" for value in own.values())] if owned else []),
+            ]
+        )
+    print_table(
+        columns,
+        rows,
+        f"{found.classifier}: {len(found.ordinary):,} ordinary prompts, {found.edits:,} live edits",
+    )
+    nearest: list[dict[str, Any]] = found.nearest(SHOWN)
+    if nearest:
+        cells = [[f"{one['probability']:.4f}", one["edit"], one["prompt"]] for one in nearest]
+        print_table(("p", "edit", "prompt"), cells, "ordinary prompts nearest to firing")
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+    for line in found.advice():
+        typer.echo(line)
+
+
+def _threshold(point: OperatingPoint) -> str:
+    if point.threshold is None:
+        return "none"
+    shown = f"{point.threshold:.6g}"
+    return shown if point.spread is None else f"{shown} ({_between(*point.spread)})"
+
+
+def _share(share: Share) -> str:
+    return f"{share.share:.4f} ({_between(share.low, share.high)}), n {share.n:,}"
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:.4f}-{high:.4f}"

@@ -1,0 +1,69 @@
+"""Scope drawn: what still fires against the false alarms that are accepted for it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from memedit.errors import InvalidInputError, MissingResourceError
+from memedit.evaluation.plots_trace import check_format
+from memedit.evaluation.report.svg import color
+
+Curve = Sequence[tuple[float, float]]
+"""(share of ordinary prompts, share of prompts that should fire) on which something fires."""
+
+
+def check_scope_plot(path: Path) -> None:
+    """Tell before any work whether the plot can be drawn.
+
+    Raises:
+        InvalidInputError: the file's name ends in no format that is drawn.
+        MissingResourceError: matplotlib is not installed.
+
+    """
+    check_format(path)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingResourceError(
+            "plots need matplotlib, not installed here; run: pip install 'memedit[models]'"
+        )
+
+
+def save_scope_plot(
+    curves: Mapping[str, Curve], accepted: Sequence[float], prompts: int, path: Path
+) -> None:
+    """Draw a curve per kind of prompt that should fire, and a line at each accepted rate.
+
+    Args:
+        curves: by kind.
+        accepted: rates of false alarms.
+        prompts: ordinary prompts; below one of them the axis is linear, above it logarithmic.
+        path: its ending says in which format.
+
+    Raises:
+        InvalidInputError: a format that is not drawn, or a file that cannot be written.
+
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for place, (kind, points) in enumerate(curves.items()):
+        alarms, fired = [x for x, _ in points], [y for _, y in points]
+        axes.plot(alarms, fired, drawstyle="steps-post", color=color(place), label=kind)
+    for rate in accepted:
+        axes.axvline(rate, color="#888888", linewidth=0.8, linestyle="--")
+        axes.annotate(
+            f"{rate:.3g}", (rate, 0.02), xytext=(3, 0), textcoords="offset points", fontsize=8
+        )
+    axes.set_xscale("symlog", linthresh=1 / max(prompts, 2))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel(f"false alarms: share of {prompts:,} ordinary prompts on which an edit fires")
+    axes.set_ylabel("share of prompts that should fire, and do")
+    if curves:
+        axes.legend(loc="lower right", frameon=False)
+    try:
+        figure.savefig(path, format=check_format(path))
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {path}: {error.strerror or error}") from error
