@@ -16,6 +16,8 @@ if __name__ != "memedit.adapters":
     )
 
 if TYPE_CHECKING:
+    from memedit.adapters.adalora import AdaLora as AdaLora
+    from memedit.adapters.adalora import AdaLoraSettings as AdaLoraSettings
     from memedit.adapters.base import Adapter as Adapter
     from memedit.adapters.blocks import TrainingConfig as TrainingConfig
     from memedit.adapters.catalog import ADAPTERS as ADAPTERS
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADAPTERS",
+    "AdaLora",
+    "AdaLoraSettings",
     "Adapter",
     "AdapterConfig",
     "Grace",
@@ -52,6 +56,8 @@ __all__ = [
 
 _HOMES = {
     "ADAPTERS": "catalog",
+    "AdaLora": "adalora",
+    "AdaLoraSettings": "adalora",
     "Adapter": "base",
     "AdapterConfig": "learned",
     "Grace": "grace",

@@ -7,7 +7,8 @@ share its factors.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -33,8 +34,8 @@ from memedit.modeling.frozen import left_as_found
 from memedit.modeling.tokens import Tokens, pad
 from memedit.registry import register
 
-_NAME = "memedit"
-_PREFIX = "base_model.model."
+NAME = "memedit"
+"""What PEFT calls the adapter while it is in a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +88,17 @@ class Lora(Adapter[LoraSettings]):
         with self._injected(model) as layers:
             groups = [
                 {
-                    "params": [layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight],
+                    "params": [layer.lora_A[NAME].weight, layer.lora_B[NAME].weight],
                     "lr": config.rate or default_rate(matrix, self.config.rank),
                 }
                 for matrix in matrices
-                for layer in [layers[_module(matrix)]]
+                for layer in [layers[module_of(matrix)]]
             ]
             steps = self._train(model, tokenizer, rows, torch.optim.Adam(groups), progress)
             losses, said = grades(model, tokenizer, rows, config.rows)
             self.factors = {
-                f"{_PREFIX}{name}.lora_{side}.weight": (
-                    getattr(layer, f"lora_{side}")[_NAME].weight.detach().float().cpu().clone()
+                factor_name(name, side): (
+                    getattr(layer, f"lora_{side}")[NAME].weight.detach().float().cpu().clone()
                 )
                 for name, layer in layers.items()
                 for side in "AB"
@@ -170,14 +171,14 @@ class Lora(Adapter[LoraSettings]):
     def restore(self, saved: Saved) -> None:
         """Take factors; see ``Adapter.restore``."""
         config = dict(saved.state["peft_config"])
-        names = [f"{_PREFIX}{name}" for name in config["target_modules"]]
+        names = list(config["target_modules"])
         if saved.tensors:
             for name in names:
-                down = saved.tensors.get(f"{name}.lora_A.weight")
-                up = saved.tensors.get(f"{name}.lora_B.weight")
-                rank = (config["r"],)
-                if down is None or up is None or (down.shape[:1], up.shape[1:]) != (rank, rank):
-                    raise InvalidInputError(f"{name} has no two factors of rank {config['r']}")
+                down, up = (saved.tensors.get(factor_name(name, side)) for side in "AB")
+                rank = config.get("rank_pattern", {}).get(re.escape(name), config["r"])
+                one = (rank,)
+                if down is None or up is None or (down.shape[:1], up.shape[1:]) != (one, one):
+                    raise InvalidInputError(f"{name} has no two factors of rank {rank}")
             if len(saved.tensors) != 2 * len(names):
                 raise InvalidInputError("there are factors of modules that are no targets")
         elif self.held:
@@ -186,34 +187,18 @@ class Lora(Adapter[LoraSettings]):
         self.factors = dict(saved.tensors) or None
 
     @contextmanager
-    def _injected(self, model: nn.Module) -> Iterator[dict[str, Any]]:
-        """Put PEFT's layers into a model; afterwards its own modules are back where they were."""
-        if hasattr(model, "peft_config"):
-            raise ConflictError(
-                "the model has PEFT adapters in it already; detach them before another is attached"
-            )
+    def _injected(self, model: nn.Module) -> Iterator[Mapping[str, Any]]:
+        """Put LoRA layers with what was learned into a model, for as long as the block lasts."""
         peft: Any = importlib.import_module("peft")
         lora: Any = importlib.import_module("peft.tuners.lora")
         said = {k: v for k, v in (self.peft_config or {}).items() if k != "peft_type"}
-        flags = [(p, p.requires_grad) for p in model.parameters()]
-        devices = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
-        tuner: Any = None
-        try:
-            with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(self.config.training.seed)
-                tuner = lora.LoraModel(model, peft.LoraConfig(**said), _NAME)
-            layers = {
-                name: module
-                for name, module in model.named_modules()
-                if isinstance(module, lora.LoraLayer)
-            }
-            self._fill(layers)
-            yield layers
-        finally:
-            if tuner is not None:
-                tuner.unload()
-            for parameter, wanted in flags:
-                parameter.requires_grad_(wanted)
+        with injected(
+            model,
+            lambda: lora.LoraModel(model, peft.LoraConfig(**said), NAME),
+            self.config.training.seed,
+        ) as tuner:
+            self._fill(tuner.layers)
+            yield tuner.layers
 
     def _fill(self, layers: Mapping[str, Any]) -> None:
         """Copy the learned factors, if there are any, into PEFT's layers."""
@@ -221,8 +206,8 @@ class Lora(Adapter[LoraSettings]):
             return
         for name, layer in layers.items():
             for side in "AB":
-                held = self.factors.get(f"{_PREFIX}{name}.lora_{side}.weight")
-                weight = getattr(layer, f"lora_{side}")[_NAME].weight
+                held = self.factors.get(factor_name(name, side))
+                weight = getattr(layer, f"lora_{side}")[NAME].weight
                 if held is None or held.shape != weight.shape:
                     raise InvalidInputError(
                         f"the LoRA does not fit {name}: its factor is "
@@ -248,12 +233,62 @@ class Lora(Adapter[LoraSettings]):
             "task_type": "CAUSAL_LM",
             "r": rank,
             "lora_alpha": rank,
-            "target_modules": [_module(matrix) for matrix in matrices],
+            "target_modules": [module_of(matrix) for matrix in matrices],
             "fan_in_fan_out": all(matrix.transposed for matrix in matrices),
             "lora_dropout": 0.0,
             "bias": "none",
         }
 
 
-def _module(matrix: Matrix) -> str:
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """PEFT's layers in a model."""
+
+    tuner: Any
+    """A ``BaseTuner``."""
+    layers: Mapping[str, Any]
+    """By the names of the modules that they stand in for."""
+
+
+@contextmanager
+def injected(model: nn.Module, make: Callable[[], Any], seed: int) -> Iterator[Injected]:
+    """Put PEFT's layers into a model; afterwards its own modules are back where they were.
+
+    Args:
+        model: without PEFT in it.
+        make: returns the tuner that has put its layers into the model.
+        seed: of what the tuner draws; PyTorch's own generators stay as they are.
+
+    Raises:
+        ConflictError: there are PEFT adapters in the model.
+
+    """
+    if hasattr(model, "peft_config"):
+        raise ConflictError(
+            "the model has PEFT adapters in it already; detach them before another is attached"
+        )
+    layer: Any = importlib.import_module("peft.tuners.lora").LoraLayer
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    devices = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
+    tuner: Any = None
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            tuner = make()
+        found = {name: one for name, one in model.named_modules() if isinstance(one, layer)}
+        yield Injected(tuner, found)
+    finally:
+        if tuner is not None:
+            tuner.unload()
+        for parameter, wanted in flags:
+            parameter.requires_grad_(wanted)
+
+
+def factor_name(module: str, side: str) -> str:
+    """Return PEFT's name of a module's factor ``A`` or ``B``."""
+    return f"base_model.model.{module}.lora_{side}.weight"
+
+
+def module_of(matrix: Matrix) -> str:
+    """Return the name of the module that a matrix is the weight of."""
     return matrix.name.removesuffix(".weight")
