@@ -90,6 +90,13 @@ class InContextSettings(_Section):
 
     chat: str = Field("statement", description="In-context method for chat turns.")
     completion: str = Field("ice", description="In-context method for completion prompts.")
+    demonstrations: Path | None = Field(
+        None, description="What ike shows: a folder of 'memedit demos build'; none: the shipped."
+    )
+    max_demonstrations: int = Field(32, ge=0, le=256, description="Shown by ike at most.")
+    demonstration_tokens: int = Field(
+        1_024, ge=0, description="Their length at most, in estimated tokens; fewer are shown then."
+    )
 
 
 class ServeSettings(_Section):

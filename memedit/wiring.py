@@ -97,10 +97,14 @@ def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:
         Surface.CHAT: chosen.incontext.chat,
         Surface.COMPLETION: chosen.incontext.completion,
     }
+    methods = {
+        name: METHODS.get(name).open(memory.encoder, chosen.incontext)
+        for name in dict.fromkeys(names.values())
+    }
     return Router(
         memory,
         open_classifier(chosen.scope.classifier, memory.encoder, threshold=chosen.scope.threshold),
-        {surface: (name, METHODS.get(name)()) for surface, name in names.items()},
+        {surface: (name, methods[name]) for surface, name in names.items()},
         candidates=chosen.scope.candidates,
         max_edits=chosen.scope.max_edits,
     )

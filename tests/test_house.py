@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modeling": set(),
     "memory": {"indexes"},
     "scope": {"indexes"},  # the words of names, which memory's index of names reads alike
-    "incontext": set(),
+    "incontext": {"indexes"},  # demonstrations have an index of their own
     "routing": {"memory", "scope", "incontext"},
     "serving": {"routing", "memory"},
     "agent": {"routing", "incontext", "memory", "wiring"},

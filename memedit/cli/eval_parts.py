@@ -85,7 +85,8 @@ def local_treatments(
             from memedit.scope.encoder import open_encoder
 
             encoders.append(Remembering(open_encoder(settings.encoder)))
-        edits = routed_edits(one.method, encoders[0], settings, stack)
+        context = model.max_length
+        edits = routed_edits(one.method, encoders[0], settings, stack, context)
         return InContext(one.name, edits, model)
 
     return [(one.name, lambda one=one: make(one)) for one in variants]  # type: ignore[misc]

@@ -14,24 +14,41 @@ if TYPE_CHECKING:
 
     from memedit.config import Settings
     from memedit.evaluation.prompting import Injected
-    from memedit.incontext.base import InContextMethod
+    from memedit.incontext.base import Demonstrations, InContextMethod
     from memedit.memory import EditMemory
     from memedit.routing import Router
     from memedit.scope.base import Encoder
 
 ALWAYS = "+always"
 """Ends the name of a method that gets its edit in front of every prompt, in scope or not."""
+_ANSWER = 128
+"""Tokens of the model's context that are kept for an answer."""
 
 
-def routed_edits(name: str, encoder: Encoder, settings: Settings, stack: ExitStack) -> RoutedEdits:
-    """Open an empty memory with a router for one in-context method."""
+def routed_edits(
+    name: str,
+    encoder: Encoder,
+    settings: Settings,
+    stack: ExitStack,
+    context: int | None = None,
+) -> RoutedEdits:
+    """Open an empty memory with a router for one in-context method.
+
+    Args:
+        name: the registry's, or with ``+always`` behind it.
+        encoder: of the memory.
+        settings: of encoder, scope and method.
+        stack: closes the memory.
+        context: tokens that the model takes: demonstrations beyond it are left out.
+
+    """
     from memedit.incontext.catalog import METHODS
     from memedit.memory import EditMemory
     from memedit.routing import Router
     from memedit.scope.catalog import open_classifier
 
     bare = name.removesuffix(ALWAYS)
-    method = METHODS.get(bare)()
+    method = METHODS.get(bare).open(encoder, settings.incontext)
     memory = stack.enter_context(EditMemory.open("sqlite://", encoder, index=settings.memory.index))
     scope = settings.scope
     router = Router(
@@ -41,19 +58,26 @@ def routed_edits(name: str, encoder: Encoder, settings: Settings, stack: ExitSta
         candidates=scope.candidates,
         max_edits=scope.max_edits,
     )
-    return RoutedEdits(memory, router, method, always=name != bare)
+    return RoutedEdits(memory, router, method, always=name != bare, context=context)
 
 
 class RoutedEdits:
     """An edit memory and a router, as ``memedit.evaluation.prompting.Injector``."""
 
     def __init__(
-        self, memory: EditMemory, router: Router, method: InContextMethod, *, always: bool
+        self,
+        memory: EditMemory,
+        router: Router,
+        method: InContextMethod,
+        *,
+        always: bool,
+        context: int | None = None,
     ) -> None:
         self._memory = memory
         self._router = router
         self._method = method
         self._always = always
+        self._context = context
         self._live: dict[str, list[Edit]] = {}
 
     def add(self, requests: Sequence[EditRequest], namespace: str) -> list[str]:
@@ -82,10 +106,13 @@ class RoutedEdits:
         surfaces = [Surface.CHAT if one else Surface.COMPLETION for one in chat]
         places = [_place(prompt, one) for prompt, one in zip(prompts, chat, strict=True)]
         if self._always:
+            theirs = [self._live.get(space, []) for space in namespaces]
+            vectors = self._memory.encoder.encode([query.text for query, _ in places])
+            examples = self._method.demonstrations(vectors, theirs)
             return [
-                self._written(prompt, place, surface, self._live.get(space, []))
-                for prompt, place, surface, space in zip(
-                    prompts, places, surfaces, namespaces, strict=True
+                self._written(prompt, place, surface, edits, shown)
+                for prompt, place, surface, edits, shown in zip(
+                    prompts, places, surfaces, theirs, examples, strict=True
                 )
             ]
         queries = [
@@ -95,20 +122,34 @@ class RoutedEdits:
         routes = self._router.decide(queries)
         return [
             self._written(
-                prompt, place, surface, [decision.candidate.edit for decision in route.applied]
+                prompt,
+                place,
+                surface,
+                [decision.candidate.edit for decision in route.applied],
+                route.demonstrations,
             )
             for prompt, place, surface, route in zip(prompts, places, surfaces, routes, strict=True)
         ]
 
     def _written(
-        self, prompt: str, place: tuple[QueryText, int], surface: Surface, edits: Sequence[Edit]
+        self,
+        prompt: str,
+        place: tuple[QueryText, int],
+        surface: Surface,
+        edits: Sequence[Edit],
+        shown: Demonstrations,
     ) -> Injected:
         from memedit.evaluation.prompting import Injected
+        from memedit.incontext.base import estimated_tokens
 
         if not edits:
             return Injected(prompt)
         query, start = place
         around = self._method.compose(query.text, edits, surface)
+        if self._context is not None and shown.texts:
+            length = estimated_tokens(f"{around.before}{prompt}{around.after}")
+            shown = shown.within(self._context - _ANSWER - length)
+        around = around.behind(shown)
         text = f"{prompt[:start]}{around.before}{prompt[start:]}{around.after}"
         return Injected(text, tuple(edit.id for edit in edits))
 

@@ -63,6 +63,7 @@ class RouteReport(_Reply):
     edits: tuple[str, ...] = ()
     guarded: tuple[str, ...] = ()
     considered: tuple[Considered, ...] = ()
+    demonstrations: int = 0
     note: str | None = None
 
 

@@ -14,6 +14,13 @@ _PLAIN_FIRST_WORD = re.compile(
 )
 
 
+def closed(text: str) -> str:
+    """End a text with a full stop where no mark ends it."""
+    bare = text.rstrip("\"')\u201d\u2019")
+    ends = bare.endswith((".", "!", "?", "\u3002", "\uff01", "\uff1f"))
+    return text if ends else f"{text}."
+
+
 def sentence(edit: Edit) -> str:
     """Write ``edit`` as one sentence on one line, capital first and full stop last.
 
@@ -30,9 +37,7 @@ def sentence(edit: Edit) -> str:
         text = f'The answer to "{request.prompt}" is {request.target_new}'
     else:
         text = edit.statement
-    text = " ".join(text.split())
-    closed = text.rstrip("\"')\u201d\u2019").endswith((".", "!", "?", "\u3002", "\uff01", "\uff1f"))
-    return text if closed else f"{text}."
+    return closed(" ".join(text.split()))
 
 
 def sentences(edits: Iterable[Edit]) -> tuple[str, ...]:

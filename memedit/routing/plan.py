@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from memedit.errors import MemoryFailure
-from memedit.incontext.base import Insertion
-from memedit.routing.apply import insert, read_all
+from memedit.incontext.base import NONE_SHOWN, Insertion
+from memedit.routing.apply import Readable, insert, read_all
 from memedit.routing.guard import Guard
 from memedit.routing.headers import response_headers
 from memedit.routing.options import RequestOptions
+from memedit.routing.room import room_left, served_context
 from memedit.routing.route import Reason, Route, RouteQuery
+from memedit.routing.router import FEWER_DEMONSTRATIONS
 from memedit.routing.steps import NeedRoutes, NeedUpstream, Plan, Prepared, UpstreamReply
 from memedit.routing.tokens import NotTokenizable, Tokenizer
 from memedit.routing.wire.base import NotRead, Prompt, TextPrompt, WireFormat
@@ -101,6 +103,7 @@ def _routed(
         return _untouched(body, [unread] * len(prompts), options)
     asked = NeedRoutes(tuple(_query(one.query, wire, options) for one in readable))
     decided: list[Route] = yield asked
+    decided = yield from _with_room(router, document, readable, decided, wire.surface)
     routes, touched, erasing = list(decided), False, list[int]()
     for number, (one, route) in enumerate(zip(readable, decided, strict=True)):
         if route.action is not Action.IN_CONTEXT:
@@ -113,7 +116,8 @@ def _routed(
             written, note = False, "token-ids-unwritable"
             erasing.append(number)  # the prompt could not be changed, the answer can be watched
         if not written:
-            routes[number] = replace(route, action=Action.PASS, applied=(), note=note)
+            passing = replace(route, action=Action.PASS, applied=(), demonstrations=NONE_SHOWN)
+            routes[number] = replace(passing, note=note)
         elif route.unguarded:
             routes[number] = replace(route, note=ERASURE_UNGUARDED)
         touched = touched or written
@@ -124,6 +128,36 @@ def _routed(
     note = PROMPT_ALTERED if _asks_about_its_prompt(document.value) else None
     headers = response_headers(routes, note=note, detail=options.detail)
     return Prepared(document.to_bytes(), tuple(routes), True, headers, note, guard)
+
+
+def _with_room(
+    router: Composer,
+    document: Document,
+    readable: Sequence[Readable],
+    routes: list[Route],
+    surface: Surface,
+) -> Generator[NeedUpstream, UpstreamReply, list[Route]]:
+    """Leave out the demonstrations for which the served model's context has no room.
+
+    Only where there are any is the upstream asked how long its context is.
+    """
+    if not any(route.demonstrations.texts for route in routes):
+        return routes
+    context = yield from served_context(document.value.get("model"))
+    if context is None:
+        return routes
+    fitting = []
+    for one, route in zip(readable, routes, strict=True):
+        if route.demonstrations.texts:
+            bare = replace(route, demonstrations=NONE_SHOWN)
+            inserted = router.compose(one.query.text, bare, surface)
+            text = inserted.before + inserted.after
+            room = room_left(context, document.value, one.prompt, text)
+            shown = route.demonstrations.within(room)
+            note = FEWER_DEMONSTRATIONS if shown.left_out else route.note
+            route = replace(route, demonstrations=shown, note=note)
+        fitting.append(route)
+    return fitting
 
 
 def _parse(body: bytes) -> Document:

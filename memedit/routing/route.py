@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from memedit.incontext.base import NONE_SHOWN, Demonstrations
 from memedit.types import DEFAULT_NAMESPACE, Action, Operation, QueryText, ScopeDecision, Surface
 
 
@@ -46,6 +47,8 @@ class Route:
     considered: tuple[ScopeDecision, ...] = ()
     """All candidates that were judged, most probable first."""
     note: str | None = None
+    demonstrations: Demonstrations = NONE_SHOWN
+    """The worked examples that are written before the edits."""
 
     @property
     def edit_ids(self) -> tuple[str, ...]:
@@ -96,5 +99,6 @@ class Route:
                 }
                 for decision in self.considered
             ],
+            "demonstrations": len(self.demonstrations),
             "note": self.note,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -16,6 +17,10 @@ from memedit.routing.selection import merged, selected
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
 from memedit.scope.query import search_texts
 from memedit.types import Action, Candidate, ScopeDecision, Surface
+
+FEWER_DEMONSTRATIONS = "fewer-demonstrations"
+"""A note: there was no room for all the worked examples that the method would show."""
+Vector = npt.NDArray[np.float32]
 
 
 class SearchableMemory(Protocol):
@@ -81,6 +86,8 @@ class Router:
     def decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
         """Route a batch: one encoding, one search and one classification for all of it.
 
+        Demonstrations are looked up only for prompts that edits concern, by the same encoding.
+
         Raises:
             MemoryFailure: memory, encoder or classifier failed; nothing was decided.
 
@@ -104,7 +111,7 @@ class Router:
         name, method = self._methods[surface]
         edits = [decision.candidate.edit for decision in route.applied]
         try:
-            return method.compose(query, edits, surface)
+            return method.compose(query, edits, surface).behind(route.demonstrations)
         except Exception as error:
             raise _failure(f"the in-context method {name!r} failed", error) from error
 
@@ -124,17 +131,46 @@ class Router:
             searches.append((number, wanted))
             for text in wanted:
                 texts.setdefault(text, len(texts))
-        for number, found in self._search(queries, searches, texts):
+        vectors: dict[int, Vector] = {}
+        for number, found, vector in self._search(queries, searches, texts):
             routes[number] = self._route(queries[number], found)
+            vectors[number] = vector
+        self._demonstrate(queries, routes, vectors)
         return [route for route in routes if route is not None]
+
+    def _demonstrate(
+        self,
+        queries: Sequence[RouteQuery],
+        routes: list[Route | None],
+        vectors: Mapping[int, Vector],
+    ) -> None:
+        """Choose what is shown before the edits of those prompts that are touched."""
+        touched: dict[Surface, list[tuple[int, Route]]] = {}
+        for number, route in enumerate(routes):
+            if route is not None and route.applied:
+                touched.setdefault(queries[number].surface, []).append((number, route))
+        for surface, group in touched.items():
+            _, method = self._methods[surface]
+            edits = [[decision.candidate.edit for decision in route.applied] for _, route in group]
+            shown = method.demonstrations(np.stack([vectors[number] for number, _ in group]), edits)
+            for (number, route), one in zip(group, shown, strict=True):
+                note = FEWER_DEMONSTRATIONS if one.left_out else route.note
+                routes[number] = replace(route, demonstrations=one, note=note)
 
     def _search(
         self,
         queries: Sequence[RouteQuery],
         searches: Sequence[tuple[int, tuple[str, ...]]],
         texts: Mapping[str, int],
-    ) -> list[tuple[int, list[ScopeDecision]]]:
-        """Find and judge the candidates of those queries that the gate let through."""
+    ) -> list[tuple[int, list[ScopeDecision], Vector]]:
+        """Find and judge the candidates of those queries that the gate let through.
+
+        Returns:
+            For each its number, its decisions, and the vector of the text that comes last among
+            those searched for: of a long query the sentence that asks, of one that leans on
+            earlier turns the one completed by them.
+
+        """
         if not searches:
             return []
         ordered = list(texts)
@@ -157,7 +193,8 @@ class Router:
         judged = {number: one for number, one in inputs.items() if one.candidates}
         decisions = self._classifier.classify(list(judged.values())) if judged else []
         answers = dict(zip(judged, decisions, strict=True))
-        return [(number, answers.get(number, [])) for number in inputs]
+        last = {number: row for number, row in rows}
+        return [(number, answers.get(number, []), vectors[last[number]]) for number in inputs]
 
     def _route(self, query: RouteQuery, decisions: Sequence[ScopeDecision]) -> Route:
         if not decisions:

@@ -6,11 +6,12 @@ import random
 
 import pytest
 
+from memedit.config import InContextSettings
 from memedit.errors import UnknownNameError
 from memedit.incontext.base import InContextMethod
 from memedit.incontext.catalog import METHODS
 from memedit.types import Operation, Surface
-from tests.routing.tiny_memory import edit
+from tests.routing.tiny_memory import WordEncoder, edit
 
 EDITS = [
     edit(),
@@ -27,8 +28,22 @@ def method(name: str) -> InContextMethod:
     return METHODS.get(name)()
 
 
+@every_method
+def test_opens_for_an_encoder_and_shows_the_same_for_the_same_query(name: str) -> None:
+    encoder = WordEncoder()
+    opened = METHODS.get(name).open(encoder, InContextSettings())
+    before = len(encoder.batches)
+    vectors = encoder.encode(["What is the capital of Italy?", "q"])
+    shown = opened.demonstrations(vectors, [EDITS, EDITS[:1]])
+    assert shown == opened.demonstrations(vectors, [EDITS, EDITS[:1]]) and len(shown) == 2
+    assert len(encoder.batches) == before + 1, "the router's encoding is all that is needed"
+    assert opened.demonstrations(vectors[:0], []) == []
+    for one in shown:
+        assert all(text.endswith("\n\n") for text in one.texts), "each a block of its own"
+
+
 def test_the_methods_are_there_by_name() -> None:
-    assert {"ice", "none", "statement"} <= set(METHODS.names())
+    assert {"ice", "ike", "memprompt", "none", "statement"} <= set(METHODS.names())
     with pytest.raises(UnknownNameError, match="Did you mean 'statement'"):
         METHODS.get("statment")
 
@@ -72,7 +87,7 @@ def test_each_fact_stands_once_and_in_the_given_order(name: str, surface: Surfac
 @every_surface
 def test_stands_apart_from_what_is_asked(name: str, surface: Surface) -> None:
     insertion = method(name).compose("q", EDITS, surface)
-    assert not insertion.before or insertion.before.endswith("\n")
+    assert not insertion.before or insertion.before.endswith(("\n", "\nPrompt: "))
     assert not insertion.after or insertion.after.startswith("\n")
 
 

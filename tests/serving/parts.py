@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from memedit.incontext.base import Insertion
+from memedit.incontext.base import InContextMethod, Insertion
 from memedit.scope.base import ScopeClassifier, ScopeInput
 from memedit.types import EditRequest, ScopeDecision, ScopeLabel, Surface
 
@@ -46,7 +46,7 @@ class SimilarityClassifier(ScopeClassifier):
         return judged
 
 
-class BeforeMethod:
+class BeforeMethod(InContextMethod):
     """Writes the statements in front of the prompt."""
 
     def compose(self, query: str, edits: Sequence[Any], surface: Surface) -> Insertion:
