@@ -6,9 +6,16 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 _WORD = re.compile(r"[^\W_]+")
 _TITLE = re.compile(r"\s*\([^)]*\)\s*$|,.*$")
+
+_SMALL = "a an and at by de del der di du for from in la le of on the to van von"
+SMALL_WORDS: Final = frozenset(_SMALL.split())
+"""Words of names that tell nothing by themselves."""
+PART: Final = 0.5
+"""The share of a name's telling words that must stand in a text for a part of it to be named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,14 @@ def plain(word: str) -> str:
         return word.lower()
     folded = unicodedata.normalize("NFKD", word.casefold())
     return "".join(letter for letter in folded if not unicodedata.combining(letter))
+
+
+def same_word(word: str, name: str) -> bool:
+    """Equal, or one letter longer or shorter at the end in words long enough to bear it."""
+    if word == name:
+        return True
+    short, long = sorted((word, name), key=len)
+    return len(short) >= 4 and len(long) - len(short) == 1 and long.startswith(short)
 
 
 def names_of(subject: str, aliases: Sequence[str] = ()) -> tuple[str, ...]:

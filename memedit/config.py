@@ -83,6 +83,9 @@ class ScopeSettings(_Section):
     )
     candidates: int = Field(5, ge=1, le=100, description="Candidate edits judged per prompt.")
     max_edits: int = Field(4, ge=1, le=64, description="Edits applied to one prompt at most.")
+    gate: Literal["off", "names"] = Field(
+        "off", description="names: a prompt with no part of an edit's names passes unencoded."
+    )
 
 
 class InContextSettings(_Section):

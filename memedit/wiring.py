@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from memedit.memory import EditMemory
     from memedit.memory.conflicts import Judge
     from memedit.routing import Router
+    from memedit.routing.router import Gate
     from memedit.scope.base import Encoder, ScopeClassifier
     from memedit.types import Candidate
 
@@ -107,7 +108,14 @@ def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:
         {surface: (name, methods[name]) for surface, name in names.items()},
         candidates=chosen.scope.candidates,
         max_edits=chosen.scope.max_edits,
+        gate=_gate(memory) if chosen.scope.gate == "names" else None,
     )
+
+
+def _gate(memory: EditMemory) -> Gate:
+    """Return the memory's gate, made ready for the edits that are there."""
+    memory.may_concern((), tuple(memory.namespaces()))
+    return memory.may_concern
 
 
 def check_names(settings: Settings) -> None:

@@ -9,8 +9,10 @@ from datetime import datetime
 import numpy as np
 
 from memedit.indexes.base import VectorIndex
+from memedit.indexes.name_gate import NameGate
 from memedit.indexes.names import NameIndex, names_of
 from memedit.memory.encoding import Vectors
+from memedit.memory.gating import let_through
 from memedit.memory.rows import StoredEdit
 from memedit.types import Candidate, Edit, Status
 
@@ -39,6 +41,7 @@ class LiveEdits:
         self._seq_of: dict[str, int] = {}
         self._indexes: dict[str, VectorIndex] = {}
         self._names: dict[str, NameIndex] = {}
+        self._gates: dict[str, NameGate] = {}  # of namespaces that were ever asked for theirs
         self._counts: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -56,6 +59,8 @@ class LiveEdits:
                 entry = self._entries.pop(seq)
                 self._counts[entry.edit.namespace] -= 1
                 self._names[entry.edit.namespace].remove(seq)
+                if entry.edit.namespace in self._gates:
+                    self._gates[entry.edit.namespace].remove(seq)
                 gone.setdefault(entry.edit.namespace, []).extend(keys_of(seq, len(entry.texts)))
         for namespace, keys in gone.items():
             self._indexes[namespace].remove(np.array(keys, dtype=np.int64))
@@ -78,6 +83,8 @@ class LiveEdits:
             self._seq_of[one.edit.id] = one.seq
             request = one.edit.request
             names.add(one.seq, names_of(request.subject, request.aliases))
+            if namespace in self._gates:
+                let_through(self._gates[namespace], one.seq, request)
         self._counts[namespace] = self._counts.get(namespace, 0) + len(group)
 
     def counts(self) -> dict[str, int]:
@@ -87,6 +94,25 @@ class LiveEdits:
     def has(self, namespaces: Sequence[str]) -> bool:
         """Tell whether any of the namespaces holds a live edit."""
         return any(self._counts.get(namespace, 0) for namespace in namespaces)
+
+    def may_concern(self, texts: Sequence[str], namespaces: Sequence[str]) -> bool:
+        """Tell whether any text may name an edit; see ``EditMemory.may_concern``."""
+        gates = [self._gate(name) for name in namespaces if self._counts.get(name, 0)]
+        return any(gate.passes(text) for gate in gates for text in texts)
+
+    def _gate(self, namespace: str) -> NameGate:
+        gate = self._gates.get(namespace)
+        if gate is None:
+            gate = NameGate()
+            for seq, entry in self._entries.items():
+                if entry.edit.namespace == namespace:
+                    let_through(gate, seq, entry.edit.request)
+            self._gates[namespace] = gate
+        return gate
+
+    def held_open(self) -> dict[str, int]:
+        """Return how many edits hold the gate of their namespace open, where gates are asked."""
+        return {name: gate.held_open for name, gate in sorted(self._gates.items())}
 
     def keys(self) -> dict[str, set[int]]:
         """Return the keys that stand in the index of each namespace."""

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Self
 
-import numpy as np
 from sqlalchemy import Connection
 
 from memedit.errors import InvalidInputError, MemoryFailure
@@ -23,8 +22,6 @@ from memedit.memory.opening import begin
 from memedit.memory.records import NewEdit, VerifyReport
 from memedit.memory.writer import OnDuplicate, Writer, unknown_edit
 from memedit.types import DEFAULT_NAMESPACE, Added, Candidate, Edit, EditRequest, Status
-
-_MOST_CANDIDATES = 1_000
 
 
 class EditMemory:
@@ -253,22 +250,23 @@ class EditMemory:
             written last comes first.  Every edit once, by its most similar text.
 
         """
-        if len(vectors) != len(namespaces):
-            raise InvalidInputError(
-                f"got {len(vectors)} queries but namespaces for {len(namespaces)}"
-            )
-        if texts is not None and len(texts) != len(vectors):
-            raise InvalidInputError(f"got {len(vectors)} queries but texts for {len(texts)}")
-        if not 1 <= k <= _MOST_CANDIDATES:
-            raise InvalidInputError(f"k must be between 1 and {_MOST_CANDIDATES}; got {k}")
-        queries = np.ascontiguousarray(vectors, dtype=np.float32)
         self._check_open()
-        return self._mirror.candidates(queries, namespaces, k, moment, texts)
+        return self._mirror.candidates(vectors, namespaces, k, moment, texts)
 
     def has_live(self, namespaces: Sequence[str]) -> bool:
         """Tell whether any of the namespaces holds a live edit: no SQL, no encoding."""
         self._check_open()
         return self._mirror.has(namespaces)
+
+    def may_concern(self, texts: Sequence[str], namespaces: Sequence[str]) -> bool:
+        """Tell by words alone whether any text may name a live edit: no SQL, no encoding.
+
+        ``False`` is certain: of no edit's names (subject and aliases) stands as much as a part in
+        any of the texts (see ``NameGate``).  Edits that are known by no name make it ``True`` for
+        whatever is asked of their namespace.  Whether an edit is valid now plays no part.
+        """
+        self._check_open()
+        return self._mirror.may_concern(texts, namespaces)
 
     def namespaces(self) -> dict[str, int]:
         """Return how many live edits each namespace holds; those with none are left out."""

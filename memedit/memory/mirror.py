@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection
 
-from memedit.errors import EncoderMismatchError
+from memedit.errors import EncoderMismatchError, InvalidInputError
 from memedit.indexes.base import VectorIndex
 from memedit.memory import store
 from memedit.memory.database import Database
@@ -19,6 +20,8 @@ from memedit.memory.records import VerifyReport
 from memedit.memory.rows import StoredEdit
 from memedit.memory.verify import compare
 from memedit.types import Candidate
+
+_MOST_CANDIDATES = 1_000
 
 
 class Mirror:
@@ -77,8 +80,15 @@ class Mirror:
         texts: Sequence[str] | None = None,
     ) -> list[tuple[Candidate, ...]]:
         """Search; see ``EditMemory.candidates``.  ``moment`` ``None``: whenever they are valid."""
+        given = {"namespaces": namespaces, "texts": vectors if texts is None else texts}
+        for what, values in given.items():
+            if len(values) != len(vectors):
+                raise InvalidInputError(f"got {len(vectors)} queries but {what} for {len(values)}")
+        if not 1 <= k <= _MOST_CANDIDATES:
+            raise InvalidInputError(f"k must be between 1 and {_MOST_CANDIDATES}; got {k}")
+        queries = np.ascontiguousarray(vectors, dtype=np.float32)
         with self._lock:
-            return self._live.candidates(vectors, namespaces, k, moment, texts)
+            return self._live.candidates(queries, namespaces, k, moment, texts)
 
     def named(
         self, queries: Sequence[tuple[str, Vectors, str]], most: int
@@ -92,6 +102,11 @@ class Mirror:
         with self._lock:  # an edit being superseded is not to be missed for a moment
             return self._live.has(namespaces)
 
+    def may_concern(self, texts: Sequence[str], namespaces: Sequence[str]) -> bool:
+        """Tell whether any text may name a live edit of the namespaces."""
+        with self._lock:
+            return self._live.may_concern(texts, namespaces)
+
     def counts(self) -> dict[str, int]:
         """Return the number of live edits by namespace."""
         with self._lock:
@@ -104,6 +119,7 @@ class Mirror:
                 "namespaces": self._live.counts(),
                 "vectors": self._live.vector_count(),
                 "indexes": self._live.structures(),
+                "gates_held_open_by": self._live.held_open(),
                 "encoder": self.encoder.fingerprint,
                 "dim": self.encoder.dim,
                 "seq": self._applied,

@@ -23,6 +23,13 @@ FEWER_DEMONSTRATIONS = "fewer-demonstrations"
 Vector = npt.NDArray[np.float32]
 
 
+NO_SUBJECT_NAMED = "no-subject-named"
+"""A note: the gate decided, since the prompt holds no part of any edit's names."""
+
+Gate = Callable[[Sequence[str], Sequence[str]], bool]
+"""Texts of one query and its namespaces in; whether any of them may concern an edit out."""
+
+
 class SearchableMemory(Protocol):
     """What a router needs of an edit memory; ``EditMemory`` is one."""
 
@@ -63,6 +70,7 @@ class Router:
         *,
         candidates: int = 5,
         max_edits: int = 4,
+        gate: Gate | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
         """Wire a router.
@@ -73,6 +81,8 @@ class Router:
             methods: registry name and in-context method of each surface.
             candidates: edits judged per prompt.
             max_edits: edits applied to one prompt at most.
+            gate: tells before anything is encoded whether a query's texts may concern an edit of
+                its namespaces; those that cannot pass.
             now: the moment for which edits must be valid, aware.
 
         """
@@ -81,6 +91,7 @@ class Router:
         self._methods = dict(methods)
         self._candidates = candidates
         self._max_edits = max_edits
+        self._gate = gate
         self._now = now
 
     def decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
@@ -127,6 +138,10 @@ class Router:
             wanted = tuple(text for text in search_texts(query.query) if text.strip())
             if not wanted:
                 routes[number] = Route(Action.PASS, Reason.GATED, query.namespaces)
+                continue
+            if self._gate is not None and not self._gate(wanted, query.namespaces):
+                gated = Route(Action.PASS, Reason.GATED, query.namespaces, note=NO_SUBJECT_NAMED)
+                routes[number] = gated
                 continue
             searches.append((number, wanted))
             for text in wanted:

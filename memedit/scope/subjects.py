@@ -9,35 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from memedit.indexes.names import Words, words_of
-
-_SMALL = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "at",
-        "by",
-        "de",
-        "del",
-        "der",
-        "di",
-        "du",
-        "for",
-        "from",
-        "in",
-        "la",
-        "le",
-        "of",
-        "on",
-        "the",
-        "to",
-        "van",
-        "von",
-    ]
-)
-_PART = 0.5
-"""The share of a name's words that must be there for a part of the name to count as a mention."""
+from memedit.indexes.names import PART, SMALL_WORDS, Words, same_word, words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +45,20 @@ def find_mention(text: Words, names: Iterable[str]) -> Mention | None:
 def _whole(text: Words, wanted: tuple[str, ...]) -> Mention | None:
     first, count = wanted[0], len(wanted)
     for at, word in enumerate(text.words):
-        if not _same(word, first) or at + count > len(text.words):
+        if not same_word(word, first) or at + count > len(text.words):
             continue
-        if all(_same(*pair) for pair in zip(text.words[at : at + count], wanted, strict=True)):
+        if all(same_word(*pair) for pair in zip(text.words[at : at + count], wanted, strict=True)):
             return Mention(text.spans[at][0], text.spans[at + count - 1][1], 1.0)
     return None
 
 
 def _part(text: Words, wanted: tuple[str, ...]) -> Mention | None:
     """Find the densest stretch of the text that holds enough of the name's words."""
-    telling = [word for word in wanted if word not in _SMALL]
+    telling = [word for word in wanted if word not in SMALL_WORDS]
     if not telling:
         return None
     places = [
-        (at, next((name for name in telling if _same(word, name)), None))
+        (at, next((name for name in telling if same_word(word, name)), None))
         for at, word in enumerate(text.words)
     ]
     hits = [(at, name) for at, name in places if name is not None]
@@ -100,15 +72,7 @@ def _part(text: Words, wanted: tuple[str, ...]) -> Mention | None:
             share = len(seen) / len(telling)
             if best is None or (share, first - at) > (best[0], best[1] - best[2]):
                 best = (share, first, at)
-    if best is None or best[0] < _PART:
+    if best is None or best[0] < PART:
         return None
     share, first, last = best
     return Mention(text.spans[first][0], text.spans[last][1], min(share, 0.99))
-
-
-def _same(word: str, name: str) -> bool:
-    """Equal, or one letter longer or shorter at the end in words long enough to bear it."""
-    if word == name:
-        return True
-    short, long = sorted((word, name), key=len)
-    return len(short) >= 4 and len(long) - len(short) == 1 and long.startswith(short)
