@@ -17,6 +17,7 @@ from memedit.cli import (
     bake,
     delta,
     demo,
+    demos,
     edits,
     eval,
     files,
@@ -125,3 +126,4 @@ app.add_typer(eval.app, name="eval")
 app.add_typer(scope.app, name="scope")
 app.command("locate")(locate.locate)
 app.add_typer(delta.app, name="delta")
+app.add_typer(demos.app, name="demos")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from memedit.types import Edit, Operation
+from memedit.types import Edit, EditRequest, Operation
 
 # words that carry no name, so that their capital is the sentence's and not their own
 _PLAIN_FIRST_WORD = re.compile(
@@ -28,15 +28,23 @@ def sentence(edit: Edit) -> str:
     answer to "Q?" is A.``, and an erased fact ``The answer to "Q?" is withheld: reply "I don't
     know".``; a cloze is completed by its target.
     """
-    request = edit.request
+    return _sentence(edit.request, edit.statement)
+
+
+def sentence_of(request: EditRequest) -> str:
+    """Write a request as ``sentence`` writes an edit."""
+    return _sentence(request, request.plain_statement())
+
+
+def _sentence(request: EditRequest, statement: str) -> str:
     if request.statement is not None:
-        text = edit.statement
+        text = statement
     elif request.operation is Operation.ERASE:
         text = f'The answer to "{request.prompt}" is withheld: reply "I don\'t know".'
     elif request.prompt.endswith("?"):
         text = f'The answer to "{request.prompt}" is {request.target_new}'
     else:
-        text = edit.statement
+        text = statement
     return closed(" ".join(text.split()))
 
 
