@@ -85,7 +85,7 @@ def calibrate(
     spaces = tuple(dict.fromkeys(namespace or (settings.memory.namespace,)))
     with (
         open_memory(settings=settings, create=False) as opened,
-        progress("reading prompts") as tell,
+        progress("judging prompts") as tell,
     ):
         found = calibrated(opened, settings, file, spaces, rates, most_edits=edits, tell=tell)
     if plot is not None:

@@ -79,6 +79,20 @@ def test_the_threshold_does_what_it_says(
     assert again["in_force"]["false_alarms"]["share"] == 0
 
 
+def test_the_gate_is_part_of_the_road(
+    run: Run, memory: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    file = written(tmp_path, *ORDINARY, NEAR)
+    found = run("scope", "calibrate", file, "--json", env={"MEMEDIT_SCOPE__GATE": "names"}).json
+    assert found["nearest"] == [] and found["in_force"]["false_alarms"]["share"] == 0
+    assert found["in_force"]["fires"]["own prompts"]["share"] == 1
+    loose = run(
+        *("scope", "calibrate", file, "--false-alarms", "0.05"),
+        env={"MEMEDIT_SCOPE__GATE": "names"},
+    )
+    assert "ask for no threshold" in loose.out and "scope.threshold =" not in loose.out
+
+
 def test_prompts_of_the_file_that_should_fire_take_the_place_of_the_memorys_own(
     run: Run, memory: list[dict[str, Any]], tmp_path: Path
 ) -> None:
