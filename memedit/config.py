@@ -98,7 +98,7 @@ class InContextSettings(_Section):
     )
     max_demonstrations: int = Field(32, ge=0, le=256, description="Shown by ike at most.")
     demonstration_tokens: int = Field(
-        1_024, ge=0, description="Their length at most, in estimated tokens; fewer are shown then."
+        2_048, ge=0, description="Their length at most, in estimated tokens; fewer are shown then."
     )
 
 

@@ -57,7 +57,7 @@ class IkeConfig:
 
     most: int = 32
     """Demonstrations beside the edits' own; 0 shows none at all."""
-    tokens: int = 1_024
+    tokens: int = 2_048
     """Estimated tokens of all demonstrations; the farthest are left out first."""
 
 

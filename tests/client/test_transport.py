@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx2
 import openai
 import pytest
 
 import memedit
-from memedit.config import Settings
+from memedit.config import InContextSettings, Settings
 from memedit.memory import EditMemory
+from memedit.serving.app import create_app
+from memedit.wiring import open_router
 from tests.client.conftest import ASKED, CAPITAL, RIVER, UNRELATED
 from tests.client.toy_model import ToyModel
 from tests.live_server import LiveServer
@@ -47,6 +49,48 @@ def test_the_edit_reaches_the_model_and_leaves_with_its_retraction(
     assert ask(sdk, UNRELATED) == UNRELATED
     memory.retract(edit.id)
     assert ask(sdk, ASKED) == ASKED
+
+
+@pytest.mark.parametrize(
+    ("method", "written"),
+    [
+        ("ike", f"New Fact: The capital of Quendoria is Lindhaven.\nPrompt: {ASKED}"),
+        (
+            "memprompt",
+            "The capital of Quendoria is\nCorrection: The capital of Quendoria is Lindhaven.\n\n"
+            f"{ASKED}",
+        ),
+    ],
+)
+def test_every_method_of_the_settings_is_served_by_client_and_proxy(
+    method: str,
+    written: str,
+    memory: EditMemory,
+    settings: Settings,
+    upstream: str,
+    toy: ToyModel,
+    serve: Callable[..., LiveServer],
+) -> None:
+    chosen = settings.model_copy(
+        update={"incontext": InContextSettings(chat=method, demonstration_tokens=300)}
+    )
+    memory.add([CAPITAL])
+    proxy = serve(create_app(chosen.serve, open_router(memory, chosen), memory))
+    seen = []
+    with memedit.http_client(memory, settings=chosen) as http:
+        for base, client in ((upstream, http), (proxy.url, httpx2.Client())):
+            with openai.OpenAI(base_url=f"{base}/v1", api_key="k", http_client=client) as sdk:
+                create = sdk.chat.completions.with_raw_response.create
+                raw = create(model="toy", messages=[{"role": "user", "content": ASKED}])
+                assert raw.headers["x-memedit-method"] == method
+                note = raw.headers.get("x-memedit-note")
+                assert note == ("fewer-demonstrations" if method == "ike" else None)
+                seen.append(raw.parse().choices[0].message.content or "")
+                toy.received.clear()
+                assert ask(sdk, UNRELATED) == UNRELATED
+                assert len(toy.received) == 1, "what no edit concerns asks the upstream once"
+    assert seen[0] == seen[1] and seen[0].endswith(written)
+    assert seen[0].count("New Fact: ") > 3 or method != "ike"
 
 
 def test_the_response_says_what_was_done(sdk: openai.OpenAI, memory: EditMemory) -> None:

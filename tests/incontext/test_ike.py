@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,3 +154,13 @@ def test_a_batch_is_each_of_its_queries(ike: Ike) -> None:
     assert (
         together == apart and ike.demonstrations(WordEncoder().encode(queries), edits) == together
     )
+
+
+def test_the_estimate_is_never_too_low_for_the_reference_models_tokenizer(ike: Ike) -> None:
+    from tokenizers import Tokenizer
+
+    folder = Path(__file__).resolve().parents[2] / "examples" / "atlas" / "model"
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for query in ("What is the capital of France?", "Who wrote it?", "When was it opened?"):
+        for text in shown(ike, query).texts:
+            assert len(tokenizer.encode(text).ids) <= estimated_tokens(text), text

@@ -160,7 +160,7 @@ def test_room_is_what_answer_prompt_and_edit_leave() -> None:
     text = TextPrompt(QueryText("q"), TextPlace(("prompt",)))
     second = TextPrompt(QueryText("q"), TextPlace(("prompt", 1)))
     ids = TokenPrompt(TokenPlace(("prompt",), (1, 2, 3)))
-    assert room_left(100, {"prompt": "abc", "max_tokens": 10}, text, "abc") == 100 - 10 - 1 - 1
+    assert room_left(100, {"prompt": "abc", "max_tokens": 10}, text, "abc") == 100 - 10 - 2 - 2
     assert room_left(100, {"prompt": ["a" * 99, "abcd"]}, second, "") == 100 - 25 - 2
     assert room_left(100, {"prompt": [1, 2, 3], "max_tokens": 1}, ids, "") == 96
     body = {"messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 50}
