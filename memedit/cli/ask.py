@@ -84,7 +84,7 @@ def _row(line: dict[str, Any]) -> list[str]:
         line["scope"],
         f"{probability:.3f}",
         ", ".join(line["edits"]),
-        line["reason"],
+        f"{line['reason']} ({line['note']})" if line["note"] else line["reason"],
         prompt if isinstance(prompt, str) else str(prompt[-1].get("content", "")),
     ]
 

@@ -199,6 +199,9 @@ def evaluate(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memedit-eval-")))
         about: dict[str, Any] = {"setting": str(how), "methods": names, "form": form}
         about["scope"] = settings.scope.model_dump(mode="json")
+        if model is not None:  # what stands behind a proxy is its own affair
+            shown_first = settings.incontext.model_dump(mode="json", exclude={"chat", "completion"})
+            about["incontext"] = shown_first
         about["company"] = len(company)
         if model is not None:
             measured: Any = parts.open_model(model, form=form, dtype=dtype, device=device)

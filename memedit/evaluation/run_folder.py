@@ -23,6 +23,8 @@ from memedit.evaluation.rows import Row, Scored
 MANIFEST = "manifest.json"
 _SAME = ("dataset", "model", "setting", "scope", "form", "amounts", "cases", "company")
 """What two runs must agree in to be one."""
+_SAME_IF_KNOWN = ("incontext",)
+"""What they must agree in where both say it: runs that are older than it do not."""
 
 Unit = tuple[str, str, str]
 """Method, setting, case."""
@@ -104,7 +106,8 @@ class RunFolder:
 
     def _check(self, known: Mapping[str, Any]) -> None:
         mine = json.loads(json.dumps(self.manifest))
-        for name in _SAME:
+        both = [name for name in _SAME_IF_KNOWN if name in known and name in mine]
+        for name in (*_SAME, *both):
             if known.get(name) != mine.get(name):
                 raise SettingsError(
                     f"{self.path} holds a run with another {name}: {_short(known.get(name))}, "

@@ -95,6 +95,9 @@ def test_ike_shows_what_was_built(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     [line, other] = run(*asked).json
     assert (line["demonstrations"], other["demonstrations"]) == (2, 0), "Pell's and its own"
     assert shipped[0] > 10 and shipped[1] == 0
+    monkeypatch.setenv("MEMEDIT_INCONTEXT__DEMONSTRATION_TOKENS", "50")
+    assert run(*asked).json[0]["note"] == "fewer-demonstrations"
+    assert "in_scope (fewer-demonstrations)" in run(*asked[:-1]).out
     monkeypatch.setenv("MEMEDIT_INCONTEXT__DEMONSTRATIONS", "nowhere")
     ran = run(*asked)
     assert ran.code == 1 and "memedit demos build" in ran.error["message"]

@@ -241,3 +241,13 @@ def test_far_questions_are_other_subjects_and_drawn_the_same_way_every_time() ->
         assert len(far) == 2
         assert not any(one.case.requests[0].subject in probe.prompt for probe in far)
     assert [one.fluent for one in asked] == [True, False, True, False, True, False]
+
+
+def test_a_run_with_other_demonstrations_is_another_run_and_an_older_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    model = Table()
+    runner_in(tmp_path, model)  # says nothing of demonstrations
+    runner_in(tmp_path, model, incontext={"max_demonstrations": 32})
+    with pytest.raises(SettingsError, match="another incontext"):
+        runner_in(tmp_path, model, incontext={"max_demonstrations": 8})
