@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from memedit.adapters.lora import LoraSettings as LoraSettings
     from memedit.adapters.melo import Melo as Melo
     from memedit.adapters.melo import MeloConfig as MeloConfig
+    from memedit.adapters.neuron_memory import MemoryConfig as MemoryConfig
+    from memedit.adapters.neuron_training import NeuronConfig as NeuronConfig
+    from memedit.adapters.t_patcher import TPatcher as TPatcher
+    from memedit.adapters.t_patcher import TPatcherConfig as TPatcherConfig
 
 __all__ = [
     "ADAPTERS",
@@ -48,7 +52,11 @@ __all__ = [
     "LoraSettings",
     "Melo",
     "MeloConfig",
+    "MemoryConfig",
+    "NeuronConfig",
     "SearchConfig",
+    "TPatcher",
+    "TPatcherConfig",
     "TrainingConfig",
     "load_adapter",
     "open_adapter",
@@ -68,7 +76,11 @@ _HOMES = {
     "LoraSettings": "lora",
     "Melo": "melo",
     "MeloConfig": "melo",
+    "MemoryConfig": "neuron_memory",
+    "NeuronConfig": "neuron_training",
     "SearchConfig": "grace_values",
+    "TPatcher": "t_patcher",
+    "TPatcherConfig": "t_patcher",
     "TrainingConfig": "blocks",
     "load_adapter": "files",
     "open_adapter": "catalog",

@@ -154,7 +154,7 @@ class Adapter(ABC, Generic[C]):
         if fresh.layer < 0:
             parts = architecture(model)
             chosen = self.config.layer
-            fresh.layer = len(parts.layers) // 2 if chosen is None else chosen
+            fresh.layer = self.default_layer(len(parts.layers)) if chosen is None else chosen
             parts.layer(fresh.layer)
         ids = {one.edit.id for one in new}
         old = tuple(one.edit for one in self.held if one.edit.id in ids)
@@ -274,6 +274,10 @@ class Adapter(ABC, Generic[C]):
             InvalidInputError: tensors are missing, or of shapes that do not fit.
 
         """
+
+    def default_layer(self, layers: int) -> int:
+        """Return the layer that is looked at in a model of so many, where none is named."""
+        return layers // 2
 
     def tokens(self, tokenizer: Any, request: EditRequest) -> Tokens:
         """Cut a request into its prompt's and its target's tokens, in the forms asked for."""

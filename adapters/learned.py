@@ -36,7 +36,7 @@ class AdapterConfig:
     """What every method's settings hold."""
 
     layer: int | None = None
-    """The layer that is looked at; ``None``: the middle one."""
+    """The layer that is looked at; ``None``: the middle one, unless a method says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
