@@ -15,6 +15,7 @@ from memedit.cli.output import print_json_array, print_table
 from memedit.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from memedit.evaluation.cases import EditCase
     from memedit.evaluation.scoping import Judged, ScopeRow
     from memedit.memory import EditMemory
     from memedit.scope.base import ScopeClassifier
@@ -45,6 +46,10 @@ def scope(
     ] = 0.01,
     limit: Annotated[int | None, typer.Option(min=1, help="Cases in all.")] = None,
     seed: Annotated[int, typer.Option(help="Of the invented edits.")] = 0,
+    held_out: Annotated[
+        bool,
+        typer.Option("--held-out", help="Ask only about subjects that pair's training never saw."),
+    ] = False,
     dropped: Annotated[
         bool,
         typer.Option("--dropped", help="List on stderr what cleaning leaves out."),
@@ -68,7 +73,7 @@ def scope(
 
     settings = Settings.read(config)
     data = load_dataset(dataset, limit=limit)
-    edits, probes = scope_probes(data.cases)
+    edits, probes = scope_probes(data.cases, _unseen if held_out else lambda case: True)
     encoder = open_encoder(settings.encoder)
     try:
         judge = open_classifier(
@@ -100,6 +105,12 @@ def scope(
                "cleaned")  # fmt: skip
     title = f"{dataset}: {len(places):,} edits in memory"
     print_table(columns, [_cells(row) for row in rows], title)
+
+
+def _unseen(case: EditCase) -> bool:
+    from memedit.scope.split import held_out_subject
+
+    return all(held_out_subject(request.subject) for request in case.requests)
 
 
 def invented_edits(edits: Sequence[EditRequest], n: int, seed: int) -> list[EditRequest]:

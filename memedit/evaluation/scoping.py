@@ -79,10 +79,13 @@ class ScopeRow:
     edits_in_memory: int
 
 
-def scope_probes(cases: Sequence[EditCase]) -> tuple[list[EditRequest], list[ScopeProbe]]:
+def scope_probes(
+    cases: Sequence[EditCase], asked: Callable[[EditCase], bool] = lambda case: True
+) -> tuple[list[EditRequest], list[ScopeProbe]]:
     """Return the edits of all cases, in order, and the prompts that are asked with them in memory.
 
-    An edit of the same subject and target as the prompt's own counts as its own.
+    An edit of the same subject and target as the prompt's own counts as its own.  Prompts come from
+    the cases for which ``asked`` is true, edits from all.
     """
     edits = [request for case in cases for request in case.requests]
     alike: dict[tuple[str, str], set[int]] = defaultdict(set)
@@ -99,7 +102,7 @@ def scope_probes(cases: Sequence[EditCase]) -> tuple[list[EditRequest], list[Sco
             *(alike[edit.subject.casefold(), edit.target_new.casefold()] for edit in mine),
         )
         first += len(mine)
-        for number, probe in enumerate(case.probes):
+        for number, probe in enumerate(case.probes if asked(case) else ()):
             where = f"{case.id}.{probe.kind or probe.metric.value}[{number}]"
             kind = probe.kind or probe.metric.value
             if probe.metric in _FIRING:

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 
 from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.indexes.names import Words, names_of, words_of
-from memedit.scope.base import ScopeClassifier, ScopeInput
+from memedit.registry import register
+from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
+from memedit.scope.calibration import family
+from memedit.scope.cosine import Cosine
 from memedit.scope.onnx_session import open_session
 from memedit.scope.pair_input import HIDDEN, PairTokenizer, Row
+from memedit.scope.pair_weights import read_graph
 from memedit.scope.query import search_texts
 from memedit.scope.subjects import Mention, find_mention
 from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
 
 MAX_BATCH_TOKENS = 4_096
+SHIPPED = "pair_model"
 
 Floats = npt.NDArray[np.float32]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ class PairSettings:
     """Logits are divided by it."""
     part: tuple[float, float, float]
     """Of a part of a name: intercept, and slopes of its coverage and of the similarity."""
+    encoder: str = ""
+    """The encoder family whose similarities those are (see ``calibration.family``)."""
 
     def __post_init__(self) -> None:
         numbers = (self.threshold, self.temperature, *self.part)
@@ -48,7 +60,12 @@ class PairSettings:
     def read(cls, record: Mapping[str, Any]) -> Self:
         """Read the fields of ``pair.json`` that are settings."""
         one, two, three = (float(value) for value in record["part"])
-        return cls(float(record["threshold"]), float(record["temperature"]), (one, two, three))
+        return cls(
+            float(record["threshold"]),
+            float(record["temperature"]),
+            (one, two, three),
+            str(record.get("encoder", "")),
+        )
 
     def named(self, mention: Mention, similarity: float) -> float:
         """Return the probability that a mention means the subject."""
@@ -68,18 +85,19 @@ class _Asked:
     named: float
 
 
+@register("pair")
 class PairClassifier(ScopeClassifier):
     """Looks for the subject by its letters, and judges the relation by a small cross-encoder.
 
     The cross-encoder reads prompt and edit with the subject hidden in both, so what it learnt of
     one subject holds for all.  A candidate whose subject, aliases included, the prompt does not
-    name is unrelated without asking it.  Safe to call from several threads.
-
-    It is in no registry yet: weights that do better than ``cosine`` have still to be trained (see
-    ``memedit.scope.training``).
+    name is unrelated without asking it.  Where the subject is the whole prompt of the edit (as of
+    feedback about a prompt) nothing is left to judge: those edits go by similarity, as ``cosine``
+    has it.  Safe to call from several threads.
 
     Args:
-        folder: holds ``pair.onnx``, ``tokenizer.json`` and ``pair.json``.
+        folder: holds ``pair.safetensors``, ``tokenizer.json`` and ``pair.json``; ``None``: the
+            one that comes with memedit.
         threshold: the probability from which an edit fires; ``None`` takes the calibrated one.
         threads: threads of one judgement.
 
@@ -88,22 +106,40 @@ class PairClassifier(ScopeClassifier):
 
     """
 
-    def __init__(self, folder: Path, *, threshold: float | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, threshold: float | None = None, threads: int = 1
+    ) -> None:
+        folder = folder if folder is not None else shipped_folder()
         if threshold is not None and not 0.0 <= threshold <= 1.0:
             raise InvalidInputError(f"got threshold {threshold}; expected a probability in [0, 1]")
         try:
             record = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
             self.settings = PairSettings.read(record)
-            model = (folder / "pair.onnx").read_bytes()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            model = read_graph(folder / "pair.safetensors")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise MissingResourceError(
-                f"the scope classifier in {folder} cannot be read ({error}); expected pair.onnx, "
-                "tokenizer.json and pair.json, as memedit.scope.training.finish writes them"
+                f"the scope classifier in {folder} cannot be read ({error}); expected "
+                "pair.safetensors, tokenizer.json and pair.json, as memedit.scope.training.finish "
+                "writes them"
             ) from error
         self._tokenizer = PairTokenizer(folder / "tokenizer.json")
         self._session = open_session(model, threads)
         self.threshold = threshold if threshold is not None else self.settings.threshold
         self.note: str | None = None
+        self._by_similarity = Cosine()
+
+    @classmethod
+    def open(cls, encoder: Encoder, *, threshold: float | None = None) -> Self:
+        """Take the shipped weights; warns if parts of names were calibrated for another encoder."""
+        classifier = cls(threshold=threshold)
+        theirs = classifier.settings.encoder
+        if family(encoder.fingerprint) != theirs:
+            classifier.note = (
+                f"scope 'pair' was calibrated with encoder {theirs}, not with "
+                f"{encoder.fingerprint}: what it makes of parts of names is a guess"
+            )
+            log.warning("%s", classifier.note)
+        return classifier
 
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:
         """Judge every candidate of every query in one batch; see ``ScopeClassifier.classify``."""
@@ -146,6 +182,8 @@ class PairClassifier(ScopeClassifier):
 
     def _ask(self, texts: Sequence[tuple[str, Words]], candidate: Candidate) -> _Asked | None:
         request = candidate.edit.request
+        if _is_its_own_subject(request):
+            return None
         names = names_of(request.subject, request.aliases)
         best: tuple[str, Mention] | None = None
         for text, words in texts:
@@ -167,6 +205,10 @@ class PairClassifier(ScopeClassifier):
         judged: Floats,
         places: Mapping[tuple[str, str], int],
     ) -> ScopeDecision:
+        if question is None and _is_its_own_subject(candidate.edit.request):
+            direct = self._like(candidate.similarity)
+            label = ScopeLabel.DIRECT if direct >= self.threshold else ScopeLabel.UNRELATED
+            return ScopeDecision(candidate, label, direct, 0.0, 1.0 - direct)
         if question is None:
             return ScopeDecision(candidate, ScopeLabel.UNRELATED, 0.0, 0.0, 1.0)
         direct, dependent, _ = (
@@ -178,6 +220,23 @@ class PairClassifier(ScopeClassifier):
             label = ScopeLabel.UNRELATED
         unrelated = max(0.0, 1.0 - direct - dependent)
         return ScopeDecision(candidate, label, direct, dependent, unrelated)
+
+    def _like(self, similarity: float) -> float:
+        """Return the probability by similarity, moved so that its threshold is the one here."""
+        found = self._by_similarity.calibration.probability(similarity)
+        theirs, ours = self._by_similarity.threshold, self.settings.threshold
+        if found < theirs:
+            return found / theirs * ours
+        return ours + (found - theirs) / (1.0 - theirs) * (1.0 - ours)
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the weights that come with memedit."""
+    return Path(str(resources.files("memedit.scope").joinpath(SHIPPED)))
+
+
+def _is_its_own_subject(request: EditRequest) -> bool:
+    return words_of(request.subject).words == words_of(request.prompt).words
 
 
 def hidden_edit(request: EditRequest) -> str:

@@ -15,8 +15,8 @@ from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.scope.base import ScopeInput
 from memedit.scope.checkpoint import find_checkpoint
 from memedit.scope.pair import PairClassifier, hidden_edit
-from memedit.scope.pair_graph import PairWriter
 from memedit.scope.pair_input import HIDDEN, PairTokenizer
+from memedit.scope.pair_weights import read_weights, write_weights
 from memedit.types import Candidate, Edit, EditRequest, QueryText, ScopeLabel
 
 CONFIG = BertConfig(
@@ -42,8 +42,12 @@ def folder(
     bert, head = model
     weights = {name: value.numpy() for name, value in bert.state_dict().items()}
     weights |= {f"head.{name}": value.numpy() for name, value in head.state_dict().items()}
-    graph = PairWriter(CONFIG.to_dict(), weights).model()
-    (folder / "pair.onnx").write_bytes(graph.SerializeToString())
+    write_weights(folder / "pair.safetensors", CONFIG.to_dict(), weights)
+    _, rounded = read_weights(folder / "pair.safetensors")
+    for name, value in (*bert.state_dict().items(), *head.named_parameters(prefix="head")):
+        error = np.abs(rounded[name] - value.detach().numpy())
+        assert error.max() <= value.detach().abs().max() / 127 / 2 + 1e-7
+        value.data.copy_(torch.from_numpy(rounded[name]))  # what torch is to agree with
     (folder / "tokenizer.json").write_bytes(TOKENIZER.read_bytes())
     record = {"threshold": 0.5, "temperature": 1.5, "part": [-4.0, 3.0, 2.0]}
     (folder / "pair.json").write_text(json.dumps(record))
@@ -137,7 +141,7 @@ def test_an_edit_hides_its_own_subject() -> None:
 
 
 def test_what_cannot_be_read_is_said(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingResourceError, match=r"expected pair\.onnx"):
+    with pytest.raises(MissingResourceError, match=r"expected pair\.safetensors"):
         PairClassifier(tmp_path)
     with pytest.raises(InvalidInputError, match="threshold"):
         PairClassifier(folder, threshold=2)

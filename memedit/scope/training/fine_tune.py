@@ -40,7 +40,7 @@ from memedit.types import ScopeLabel
 class Recipe:
     """How to train; ``batch`` pairs of every process make a step."""
 
-    steps: int = 600
+    steps: int = 2400
     batch: int = 48
     rate: float = 3e-4
     warmup: int = 40
@@ -180,7 +180,7 @@ def _train(rank: int, processes: int, run: Path, base: Path, recipe: Recipe) -> 
         distributed.destroy_process_group()
 
 
-def fine_tune(run: Path, base: Path, recipe: Recipe, processes: int = 2) -> None:
+def fine_tune(run: Path, base: Path, recipe: Recipe, processes: int = 1) -> None:
     """Train on ``run/pairs.json`` and leave ``run/state.pt``; goes on from a state that is there.
 
     ``base`` is the folder of the encoder that is fine-tuned.
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of the benchmarks' files")
     parser.add_argument("--run", type=Path, required=True, help="pairs, state and curve")
     parser.add_argument("--steps", type=int, default=Recipe().steps)
-    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    parser.add_argument("--processes", type=int, default=1, help="of one thread each")
     given = parser.parse_args(arguments)
     given.run.mkdir(parents=True, exist_ok=True)
     # Whoever stops this process stops its helpers: they end with it, but not on a bare SIGTERM.

@@ -6,7 +6,6 @@ subject holds for all, and a few thousand facts give tens of thousands of differ
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from collections import defaultdict
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from memedit.indexes.names import names_of, words_of
 from memedit.scope.pair_input import HIDDEN
+from memedit.scope.split import held_out_subject
 from memedit.scope.subjects import find_mention
 from memedit.scope.training.facts import SKIPPED_TOPICS, Fact
 from memedit.types import ScopeLabel
@@ -83,8 +83,7 @@ def held_out(fact: Fact) -> bool:
     """Tell whether a fact is kept for measuring: a fifth of the subjects, and four topics."""
     if fact.source.removeprefix("hallu/") in SKIPPED_TOPICS:
         return True
-    digest = hashlib.sha256(fact.request.subject.casefold().encode()).digest()
-    return digest[0] % 5 == 0
+    return held_out_subject(fact.request.subject)
 
 
 def hide(text: str, subject: str, aliases: Sequence[str] = ()) -> str | None:
