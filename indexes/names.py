@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _WORD = re.compile(r"[^\W_]+")
-_TITLE = re.compile(r"\s*\([^)]*\)\s*$|,.*$")
+_BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
+_AFTER_COMMA = re.compile(r",.*$")
 
 _SMALL = "a an and at by de del der di du for from in la le of on the to van von"
 SMALL_WORDS: Final = frozenset(_SMALL.split())
@@ -55,12 +56,21 @@ def same_word(word: str, name: str) -> bool:
 def names_of(subject: str, aliases: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names to look for: subject, aliases, and each without a title after it.
 
+    A single word before a comma is no name: "John, Prince of Asturias" is not every John.
+
     >>> names_of("Shusha (song)")
     ('Shusha (song)', 'Shusha')
+    >>> names_of("Ada Lovelace, Countess"), names_of("John, Prince")
+    (('Ada Lovelace, Countess', 'Ada Lovelace'), ('John, Prince',))
     """
     names: dict[str, None] = {}
     for name in (subject, *aliases):
-        for form in (name, _TITLE.sub("", name)):
+        bare = _BRACKETS.sub("", name)
+        forms = [name, bare]
+        before = _AFTER_COMMA.sub("", bare)
+        if len(words_of(before).words) > 1:
+            forms.append(before)
+        for form in forms:
             if words_of(form).words:
                 names.setdefault(form)
     return tuple(names)

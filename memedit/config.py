@@ -77,7 +77,7 @@ class EncoderSettings(_Section):
 class ScopeSettings(_Section):
     """Which prompts an edit concerns."""
 
-    classifier: str = Field("cosine", description="Registry name of the scope classifier.")
+    classifier: str = Field("pair", description="Registry name of the scope classifier.")
     threshold: float | None = Field(
         None, ge=0, le=1, description="Probability from which an edit fires; none: calibrated."
     )

@@ -37,10 +37,12 @@ class Settings:
 def subject_end(model: Answerer, prompt: str, subject: str) -> int:
     """Index of the token that holds the last character of the subject's last occurrence.
 
+    A subject that begins a sentence may have a capital there.
+
     Raises:
         ValueError: when the prompt does not hold the subject.
     """
-    at = prompt.rfind(subject)
+    at = max(prompt.rfind(subject), prompt.rfind(fm.upper_first(subject)))
     if at < 0:
         raise ValueError(f"the prompt {prompt!r} does not hold the subject {subject!r}")
     end = at + len(subject) - 1

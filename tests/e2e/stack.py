@@ -50,6 +50,9 @@ class Vllm(Server):
         env = {
             **os.environ,
             "VLLM_CPU_KVCACHE_SPACE": "1",
+            # One thread that is bound to no core: two would wait for each other on a busy machine.
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",

@@ -64,6 +64,17 @@ MEASURED: dict[str, dict[str, list[set[str]]]] = {
         # the default encoder knows English
         "other languages": [set(), set(), set(), set()],
     },
+    "pair": {
+        "plain": [{Q}, {P}],
+        # it reads what is asked about, not whether the answer is wanted
+        "negation": [{Q}, {Q}, {Q}],
+        # another head word makes another name; but a comma ends a name
+        "a longer name": [set(), set(), {P}],
+        # each mention is judged by itself; one clause of two may be too little
+        "two subjects": [{Q, M}, {"Ada Lovelace"}],
+        # never trained on: words like "capital" carry it, or nothing does
+        "other languages": [set(), {Q}, {Q}, set()],
+    },
 }
 
 Decide = Callable[[str], Route]
