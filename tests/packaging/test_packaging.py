@@ -136,9 +136,11 @@ def test_every_module_and_every_data_file_is_in_the_wheel(built: dict[str, Path]
     inside = set(_contents(built["wheel"]))
     expected = set()
     for package in _packages_on_disk():
-        for path in _folder(package).iterdir():
+        folder = _folder(package)
+        data = [path for path in folder.iterdir() if path.is_dir() and not any(path.glob("*.py"))]
+        for path in (*folder.iterdir(), *(file for one in data for file in one.iterdir())):
             if path.is_file() and path.suffix not in {".pyc", ".pyo", ".md"}:
-                expected.add(f"{package.replace('.', '/')}/{path.name}")
+                expected.add(f"{package.replace('.', '/')}/{path.relative_to(folder)}")
     assert "memedit/py.typed" in expected
     assert not expected - inside
     ours = {name for name in inside if not name.split("/")[0].endswith(".dist-info")}
