@@ -17,7 +17,7 @@ from tests.cli.conftest import Run
 
 COMMANDS = (
     *("serve", "add", "import", "export", "list", "show", "search", "supersede", "retract"),
-    *("history", "route", "ask", "engine", "config", "verify", "reindex", "demo"),
+    *("history", "route", "ask", "engine", "config", "verify", "reindex", "demo", "demos build"),
     *(
         "agent",
         "replay",
