@@ -123,3 +123,12 @@ def test_the_plain_cases_are_right(
     ((decision,),) = classifier.classify([asked(question, similarity)])
 
     assert (decision.probability >= classifier.threshold) == fires
+
+
+def test_cosine_spans_the_probabilities_by_similarity_alone(encoder: Encoder) -> None:
+    classifier = open_classifier("cosine", encoder)
+
+    (decisions,) = classifier.classify([asked("What is Vellmark's capital?", *SIMILARITIES)])
+
+    assert decisions[0].probability < 0.01
+    assert {decision.label is ScopeLabel.UNRELATED for decision in decisions} == {True, False}
