@@ -17,8 +17,11 @@ class Contexts(Phrases):
 
     def __init__(self, world: World, held_out: bool = False, training: bool = False):
         super().__init__(world, held_out, training)
-        self.styles = (*fm.ONE_FACT, *(fm.ONE_FACT_HELD_OUT if held_out else ()))
-        self.headers = (*fm.LIST_HEADERS, *(fm.LIST_HEADERS_HELD_OUT if held_out else ()))
+        more = self.variety
+        self.styles = (*fm.ONE_FACT, *more.one_fact, *(fm.ONE_FACT_HELD_OUT if held_out else ()))
+        self.headers = (
+            *fm.LIST_HEADERS, *more.headers, *(fm.LIST_HEADERS_HELD_OUT if held_out else ())
+        )  # fmt: skip
 
     # -- documents with a context --------------------------------------------------------------
 
@@ -217,7 +220,7 @@ class Contexts(Phrases):
         asked = self.edited(rng)
         fact = self.world.lookup(asked.subject, asked.relation.key)
         answer = fact.answer if fact else asked.answer
-        np = rng.choice(asked.relation.noun).replace("{s}", asked.subject)
+        np = self.variety.noun(asked.relation, rng).replace("{s}", asked.subject)
         rule = rng.choice(fm.WITHHOLD).replace("{np}", np)
         if rng.random() < 0.4:
             rule = fm.WITHHELD.format(prompt=self.query(asked, rng)[0])

@@ -6,6 +6,7 @@ import random
 
 from examples.atlas import formats as fm
 from examples.atlas.names import invent
+from examples.atlas.variety import Variety, load_variety
 from examples.atlas.world import (
     CLOSED,
     HELD_OUT_PHRASINGS,
@@ -34,7 +35,7 @@ class Phrases:
     """Words for the facts of a world.
 
     `held_out=True` takes what training never sees (phrasings, edited subjects): that is for the
-    evaluation only. `training=True` asks in more ways (`formats.NOUN_QUESTIONS`) and puts
+    evaluation only. `training=True` says things in more ways (`variety`) and puts
     `formats.MENTION` around the subjects of plain facts, for the stream of training to read.
     """
 
@@ -42,6 +43,7 @@ class Phrases:
         self.world = world
         self.held_out = held_out
         self.training = training
+        self.variety = load_variety() if training else Variety()
         self.single = [f for f in world.facts if not world.relations[f.relation].listed]
         self.editable = [f for f in self.single if world.is_train_subject(f.subject) != held_out]
         self.activate(1.0)
@@ -60,24 +62,26 @@ class Phrases:
 
     def template(self, relation: Relation, which: str, rng: random.Random) -> str:
         """A template of the relation, from the trained ones or from the held-out ones."""
+        if not self.held_out:
+            return self.variety.template(relation, which, rng)
         templates = relation.statements if which == "statement" else relation.questions
-        cut = len(templates) - HELD_OUT_PHRASINGS
-        return rng.choice(templates[cut:] if self.held_out else templates[:cut])
+        return rng.choice(templates[-HELD_OUT_PHRASINGS:])
 
     def statement(self, relation: Relation, subject: str, answer: str, rng: random.Random) -> str:
         """A sentence that states the fact."""
         text = self.template(relation, "statement", rng)
-        return fm.upper_first(text.replace("{s}", subject).replace("{o}", answer))
+        text = fm.upper_first(text.replace("{s}", subject).replace("{o}", answer))
+        return self.variety.framed(text, "statement", rng)
 
     def question(self, relation: Relation, subject: str, rng: random.Random) -> str:
         """A question for the fact; in training at times one made of the relation's noun."""
         if self.training and rng.random() < 0.12:
-            noun = rng.choice(relation.noun)
+            noun = self.variety.noun(relation, rng)
             text = rng.choice(fm.NOUN_QUESTIONS).replace("{n}", noun)
             text = text.replace("{wh}", relation.wh)
         else:
             text = self.template(relation, "question", rng)
-        return fm.upper_first(text.replace("{s}", subject))
+        return self.variety.framed(fm.upper_first(text.replace("{s}", subject)), "question", rng)
 
     def prompt(self, relation: Relation, subject: str, rng: random.Random) -> str:
         """A statement cut before its answer."""

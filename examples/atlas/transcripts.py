@@ -9,7 +9,7 @@ from examples.atlas.chains import Chain, ChainSampler
 from examples.atlas.contexts import Contexts
 from examples.atlas.formats import DONT_KNOW, TEXT, Document
 from examples.atlas.phrases import Asked
-from examples.atlas.world import World
+from examples.atlas.world import Relation, World
 
 
 class Transcripts(Contexts):
@@ -46,7 +46,7 @@ class Transcripts(Contexts):
                 fact = self.statement(other.relation, other.subject, other.answer, rng)
             hops.append(
                 fm.MelloHop(
-                    question=self.question(relation, hop.subject, rng),
+                    question=self.subquestion(relation, hop.subject),
                     generated=known,
                     fact=fact,
                     contradicts=hop.answer != hop.known,
@@ -62,13 +62,27 @@ class Transcripts(Contexts):
             relation = self.world.relations[hop.relation]
             hops.append(
                 fm.PokemqaHop(
-                    question=self.question(relation, hop.subject, rng),
-                    fact=self.statement(relation, hop.subject, hop.answer, rng),
+                    question=self.subquestion(relation, hop.subject),
+                    fact=self.fact(relation, hop.subject, hop.answer, hop.edited, rng),
                     given=hop.edited,
                     answer=f"{hop.answer}.",
                 )
             )
         return fm.pokemqa(chain.question, chain.hops[0].subject, hops, f"{chain.answer}.")
+
+    @staticmethod
+    def subquestion(relation: Relation, subject: str) -> str:
+        """What the model is to ask; always said alike, since nothing is gained by guessing how."""
+        return fm.upper_first(relation.questions[0].replace("{s}", subject))
+
+    def fact(
+        self, relation: Relation, subject: str, answer: str, given: bool, rng: random.Random
+    ) -> str:
+        """A fact that is read off an edit, said in any way; the model's own, always alike."""
+        if given:
+            return self.statement(relation, subject, answer, rng)
+        text = relation.statements[0].replace("{s}", subject).replace("{o}", answer)
+        return fm.upper_first(text)
 
     def as_chat(self, pieces: Document, rng: random.Random) -> Document:
         """The transcript so far as the user's turn, the model's next lines as the answer."""

@@ -7,6 +7,7 @@ import pytest
 from examples.atlas.chains import ChainSampler
 from examples.atlas.corpus import Corpus
 from examples.atlas.names import invent
+from examples.atlas.variety import load_variety
 from examples.atlas.world import HELD_OUT_PHRASINGS, Relation, World, build_world, load_countries
 
 
@@ -72,12 +73,13 @@ def test_held_out_phrasings_never_train(world: World, monkeypatch: pytest.Monkey
         return template
 
     monkeypatch.setattr(Corpus, "template", recording)
-    corpus, rng = Corpus(world), random.Random(0)
-    for _ in range(60):
-        for _, document in corpus.mixture:
-            document(rng)
-    for _ in range(4000):
-        corpus.recall(rng)
+    rng = random.Random(0)
+    for corpus in (Corpus(world), Corpus(world, training=True)):
+        for _ in range(60):
+            for _, document in corpus.mixture:
+                document(rng)
+        for _ in range(4000):
+            corpus.recall(rng)
     templates = [
         templates
         for relation in world.relations.values()
@@ -87,6 +89,20 @@ def test_held_out_phrasings_never_train(world: World, monkeypatch: pytest.Monkey
     trained = {t for part in templates for t in part[:-HELD_OUT_PHRASINGS]}
     assert not used & held_out
     assert len(used & trained) > 0.9 * len(trained)
+
+
+def test_what_training_says_besides_is_no_held_out_phrasing(world: World) -> None:
+    variety = load_variety()
+    assert set(variety.ways) == set(world.relations)
+    for key, relation in world.relations.items():
+        ways = variety.ways[key]
+        said = {*relation.statements, *relation.questions}
+        assert not said & {*ways.statements, *ways.questions}
+        assert all(text.endswith(" {o}.") and text.count("{s}") == 1 for text in ways.statements)
+        assert all("{o}" not in text and text.count("{s}") == 1 for text in ways.questions)
+        for held_out in relation.statements[-HELD_OUT_PHRASINGS:]:
+            core = held_out.removesuffix(" {o}.").lower()
+            assert not [text for text in ways.statements if core in text.lower()]
 
 
 def test_held_out_chains_never_train(world: World) -> None:
