@@ -1,15 +1,20 @@
 """The edit memory: records, history, namespaces."""
 
+from memedit.memory.adapter_records import AdapterKind, AdapterRecord, AdapterView, TargetKind
 from memedit.memory.export import edit_lines, export_edits
 from memedit.memory.formats import ImportResult, Skipped, read_edits
 from memedit.memory.memory import EditMemory
 from memedit.memory.records import NewEdit, VerifyReport
 
 __all__ = [
+    "AdapterKind",
+    "AdapterRecord",
+    "AdapterView",
     "EditMemory",
     "ImportResult",
     "NewEdit",
     "Skipped",
+    "TargetKind",
     "VerifyReport",
     "edit_lines",
     "export_edits",

@@ -22,6 +22,7 @@ from memedit.memory.schema import META
 
 _BUSY_SECONDS = 10.0
 _WRITING = "memedit_writing"
+_CHANGES = META.c.seq + META.c.generation + META.c.adapters  # each only ever grows
 
 
 class DuplicateKey(MemoryFailure):
@@ -127,7 +128,7 @@ class Database:
     def change_token(self) -> int:
         """Return a number that differs once another connection has committed; cheap.
 
-        SQLite keeps such a number for each connection; PostgreSQL is asked for the last ``seq``.
+        SQLite keeps such a number for each connection; PostgreSQL is asked for its counters.
         """
         if self._in_memory:
             return 0  # nobody else can see it
@@ -135,7 +136,7 @@ class Database:
             with self._watch_lock, _failures("read"):
                 return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
         with self._gate, _failures("read"), self._engine.connect() as connection:
-            return int(connection.execute(select(META.c.seq + META.c.generation)).scalar_one())
+            return int(connection.execute(select(_CHANGES)).scalar_one())
 
     def check(self) -> list[str]:
         """Let the database look for damage in itself; return what it found."""

@@ -13,6 +13,7 @@ from memedit.errors import InvalidInputError, MemoryFailure
 from memedit.indexes.base import VectorIndex
 from memedit.indexes.catalog import AUTO, index_class
 from memedit.memory import store
+from memedit.memory.adapters import Adapters
 from memedit.memory.conflicts import ConflictPolicy, OnConflict
 from memedit.memory.database import Database
 from memedit.memory.encoding import Encoder, Progress, Vectors
@@ -41,6 +42,8 @@ class EditMemory:
         self._database = database
         self._mirror = Mirror(database, encoder, index)
         self._writer = Writer(database, self._mirror, policy)
+        self.adapters = Adapters(database, self._mirror)
+        """Which adapters hold which edits, and what is deployed."""
         self._closed = False
 
     @property

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from memedit.errors import EncoderMismatchError, InvalidInputError
 from memedit.indexes.base import VectorIndex
-from memedit.memory import store
+from memedit.memory import adapter_rows, store
+from memedit.memory.adapter_records import AdapterView
 from memedit.memory.database import Database
 from memedit.memory.encoding import Encoder, Vectors
 from memedit.memory.live import LiveEdits
@@ -33,6 +34,9 @@ class Mirror:
 
     def __init__(self, database: Database, encoder: Encoder, index: type[VectorIndex]) -> None:
         self.encoder = encoder
+        self.adapters = AdapterView()
+        """Replaced as a whole, so it may be read without the lock."""
+        self._adapters_seen = -1
         self._database = database
         self._index = index
         self._lock = threading.RLock()  # guards everything below
@@ -64,6 +68,11 @@ class Mirror:
                 self._catch_up()  # others have written before: everything in its order
             else:
                 self._apply(stored, before + len(stored))
+
+    def take_over_adapters(self) -> None:
+        """Read what this process has just committed about adapters."""
+        with self._lock:
+            self._catch_up()
 
     def replace_encoder(self, encoder: Encoder) -> None:
         """Read everything anew, as made by another encoder."""
@@ -141,6 +150,10 @@ class Mirror:
         meta = store.read_meta(connection)
         if meta.encoder != self.encoder.fingerprint:
             raise encoder_mismatch(meta.encoder, self.encoder.fingerprint)
+        adapters_changed = meta.adapters != self._adapters_seen
+        if adapters_changed:
+            self.adapters = adapter_rows.read_view(connection)
+            self._adapters_seen = meta.adapters
         if meta.generation != self._generation:
             fresh = LiveEdits(self.encoder.dim, self._index)
             fresh.apply(store.read_live(connection, self.encoder.dim))
@@ -148,7 +161,7 @@ class Mirror:
             self._generation = meta.generation
             return True
         if meta.seq == self._applied:
-            return False
+            return adapters_changed
         self._apply(list(store.read_changes(connection, self._applied, self.encoder.dim)), meta.seq)
         return True
 

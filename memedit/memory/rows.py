@@ -46,9 +46,9 @@ def edit_row(seq: int, edit: Edit) -> dict[str, Any]:
         "statement": edit.statement,
         "author": edit.author,
         "supersedes": edit.supersedes,
-        "created_at": _microseconds(edit.created_at),
-        "valid_from": _microseconds(edit.valid_from),
-        "valid_to": _microseconds(edit.valid_to),
+        "created_at": microseconds(edit.created_at),
+        "valid_from": microseconds(edit.valid_from),
+        "valid_to": microseconds(edit.valid_to),
     }
 
 
@@ -82,8 +82,8 @@ def read_edit(row: Any) -> Edit:
             statement=row.statement,
             phase=row.phase,
             status=row.status,
-            valid_from=_moment(row.valid_from),
-            valid_to=_moment(row.valid_to),
+            valid_from=moment_of(row.valid_from),
+            valid_to=moment_of(row.valid_to),
             author=row.author,
             created_at=_EPOCH + row.created_at * _MICROSECOND,
             supersedes=row.supersedes,
@@ -110,8 +110,8 @@ def digest_of(edit: Edit) -> str:
     facts = [
         edit.namespace,
         _as_json(edit.request),
-        _microseconds(edit.valid_from),
-        _microseconds(edit.valid_to),
+        microseconds(edit.valid_from),
+        microseconds(edit.valid_to),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -120,9 +120,11 @@ def _as_json(request: EditRequest) -> str:
     return json.dumps(request.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
 
 
-def _microseconds(moment: datetime | None) -> int | None:
+def microseconds(moment: datetime | None) -> int | None:
+    """Return a moment as the tables have it."""
     return None if moment is None else (moment - _EPOCH) // _MICROSECOND
 
 
-def _moment(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else _EPOCH + microseconds * _MICROSECOND
+def moment_of(stored: int | None) -> datetime | None:
+    """Return the moment that a number of the tables stands for."""
+    return None if stored is None else _EPOCH + stored * _MICROSECOND

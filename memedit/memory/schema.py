@@ -23,7 +23,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: without adapters; ``store.migrate`` brings such a database here."""
 
 METADATA = MetaData()
 
@@ -36,6 +37,8 @@ META = Table(
     Column("dim", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),  # the last one given out
     Column("generation", BigInteger, nullable=False),  # grows when all vectors are made anew
+    # grows when adapters or deployments change; the default is for databases of version 1
+    Column("adapters", BigInteger, nullable=False, server_default="0"),
 )
 
 EDITS = Table(
@@ -70,3 +73,35 @@ VECTORS = Table(
     Column("vector", LargeBinary, nullable=False),  # float32 [dim], little-endian
 )
 """The texts of live edits only: they go when the edit is superseded or retracted."""
+
+ADAPTERS = Table(
+    "memedit_adapters",
+    METADATA,
+    Column("name", String(96), primary_key=True),
+    Column("base", String(64), nullable=False),  # fingerprint of the model it was learned for
+    Column("method", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),  # adapter, bake
+    Column("sha256", String(64), nullable=False),  # of its tensors
+    Column("created_at", BigInteger, nullable=False),  # microseconds since 1970, UTC
+    Column("retired_at", BigInteger),
+)
+
+CARRIED = Table(
+    "memedit_carried",
+    METADATA,
+    Column("adapter", String(96), ForeignKey(ADAPTERS.c.name), primary_key=True),
+    Column("id", String(32), primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+"""Which edits an adapter holds, and which version of each."""
+
+DEPLOYMENTS = Table(
+    "memedit_deployments",
+    METADATA,
+    Column("kind", String(16), primary_key=True),  # namespace, model
+    Column("target", String(256), primary_key=True),
+    Column("adapter", String(96), ForeignKey(ADAPTERS.c.name), nullable=False),
+    Column("author", Text),
+    Column("created_at", BigInteger, nullable=False),
+)
+"""What all traffic of a namespace, or to a model, goes through.  Undoing one deletes its row."""

@@ -11,7 +11,16 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from memedit.errors import MemoryFailure
 from memedit.memory.rows import StoredEdit, edit_row, read_edit, read_vectors, vector_rows
-from memedit.memory.schema import EDITS, META, METADATA, SCHEMA_VERSION, VECTORS
+from memedit.memory.schema import (
+    ADAPTERS,
+    CARRIED,
+    DEPLOYMENTS,
+    EDITS,
+    META,
+    METADATA,
+    SCHEMA_VERSION,
+    VECTORS,
+)
 from memedit.memory.texts import EditText
 from memedit.types import Edit, Status
 
@@ -27,6 +36,7 @@ class Meta:
     dim: int
     seq: int
     generation: int
+    adapters: int
 
 
 def exists(connection: Connection) -> bool:
@@ -48,6 +58,35 @@ def create(connection: Connection, encoder: str, dim: int) -> None:
     )
 
 
+def schema_version(connection: Connection) -> int:
+    """Return the version of the tables that are there.
+
+    Raises:
+        MemoryFailure: they have no state.
+
+    """
+    # not all columns: tables of another version may lack one
+    version: int | None = connection.execute(select(META.c.schema_version)).scalar_one_or_none()
+    if version is None:
+        raise MemoryFailure("the database holds memedit's tables but not their state")
+    return version
+
+
+def migrate(connection: Connection) -> None:
+    """Bring tables of version 1 to this version; others stay as they are.
+
+    What version 1 holds is not touched, but a memedit of that version refuses the database then.
+    """
+    connection.execute(update(META).values(seq=META.c.seq))  # the only writer from here on
+    if schema_version(connection) != 1:
+        return
+    connection.exec_driver_sql(
+        f"ALTER TABLE {META.name} ADD COLUMN adapters BIGINT NOT NULL DEFAULT 0"
+    )
+    METADATA.create_all(connection, tables=[ADAPTERS, CARRIED, DEPLOYMENTS])
+    connection.execute(update(META).values(schema_version=SCHEMA_VERSION))
+
+
 def read_meta(connection: Connection) -> Meta:
     """Read the state of the memory.
 
@@ -55,15 +94,14 @@ def read_meta(connection: Connection) -> Meta:
         MemoryFailure: the tables were made by another version of memedit.
 
     """
-    row = connection.execute(select(META)).one_or_none()
-    if row is None:
-        raise MemoryFailure("the database holds memedit's tables but not their state")
-    if row.schema_version != SCHEMA_VERSION:
+    version = schema_version(connection)
+    if version != SCHEMA_VERSION:
         raise MemoryFailure(
-            f"the database has schema version {row.schema_version}, this memedit reads "
+            f"the database has schema version {version}, this memedit reads "
             f"version {SCHEMA_VERSION}; use the memedit that wrote it, export, and import here"
         )
-    return Meta(row.encoder, row.dim, row.seq, row.generation)
+    row = connection.execute(select(META)).one()
+    return Meta(row.encoder, row.dim, row.seq, row.generation, row.adapters)
 
 
 def lock(connection: Connection) -> Meta:
