@@ -6,16 +6,20 @@ dataclass.  All of them are immutable: changing an edit writes a new version of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 DEFAULT_NAMESPACE = "default"
 """The namespace of whatever names none."""
+
+ADAPTER_NAME: Final = re.compile(r"memedit-([a-z0-9][a-z0-9-]{0,63})-([1-9][0-9]{0,8})")
+"""``memedit-<id>-<version>``: of an adapter's folder, and of the model that a server lists."""
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4_096)]
 Namespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]

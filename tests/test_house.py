@@ -24,12 +24,13 @@ CORE = {"types", "errors", "registry", "config"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in CORE},
     "indexes": set(),
+    "library": set(),
     "modeling": set(),
     "memory": {"indexes"},
     "scope": {"indexes"},  # the words of names, which memory's index of names reads alike
     "incontext": {"indexes"},  # demonstrations have an index of their own
     "routing": {"memory", "scope", "incontext"},
-    "serving": {"routing", "memory"},
+    "serving": {"routing", "memory", "library"},
     "agent": {"routing", "incontext", "memory", "wiring"},
     "client": {"routing", "memory", "wiring"},
     "editing": {"modeling"},
@@ -42,10 +43,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {
         *("wiring", "client", "serving", "engine", "routing", "memory", "scope", "incontext"),
-        *("modeling", "editing", "adapters", "evaluation", "agent"),
+        *("modeling", "editing", "adapters", "evaluation", "agent", "library"),
     },
 }
-WITHOUT_TORCH = ("serving", "client", "agent", "routing", "memory", "incontext", "wiring", "cli")
+WITHOUT_TORCH = (
+    *("serving", "client", "agent", "routing", "memory", "library", "incontext", "wiring", "cli"),
+)
 HEAVY = {"torch", "transformers", "peft", "sentence_transformers"}
 
 

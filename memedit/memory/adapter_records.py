@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from memedit.errors import InvalidInputError
 from memedit.memory.ids import split_ref
-
-_NAME: Final = re.compile(r"memedit-([a-z0-9][a-z0-9-]{0,63})-([1-9][0-9]{0,8})")
+from memedit.types import ADAPTER_NAME
 
 
 class TargetKind(StrEnum):
@@ -119,7 +117,7 @@ def split_name(name: str) -> tuple[str, int]:
         InvalidInputError: it is not of that form, and so no name of an adapter.
 
     """
-    match = _NAME.fullmatch(name)
+    match = ADAPTER_NAME.fullmatch(name)
     if match is None:
         raise InvalidInputError(
             f"{name[:80]!r} is no name of an adapter; expected memedit-ID-VERSION, such as "

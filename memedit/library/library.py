@@ -1,0 +1,200 @@
+"""A folder of adapters, each in an immutable folder named after it and its version.
+
+::
+
+    LIBRARY/memedit-capitals-1/   adapter_config.json, adapter_model.safetensors, manifest.json
+    LIBRARY/memedit-capitals-2/
+
+A folder is there whole or not at all, is never changed, and is deleted late: a server that has it
+loaded reads it again at times, and ends when it is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from memedit.errors import ConflictError, InvalidInputError, MissingResourceError
+from memedit.library.manifest import (
+    LIBRARY,
+    MANIFEST,
+    PEFT_CONFIG,
+    PEFT_TENSORS,
+    StoredAdapter,
+    check_stored,
+    digest_of,
+    read_stored,
+)
+from memedit.types import ADAPTER_NAME
+
+_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Library:
+    """The adapters below one folder; nothing is kept in memory, so that it may be shared."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).absolute()
+
+    def names(self) -> list[str]:
+        """Return the names of all that are there, those of one id by version."""
+        if not self.root.is_dir():
+            return []
+        found = (ADAPTER_NAME.fullmatch(one.name) for one in self.root.iterdir() if one.is_dir())
+        return [m[0] for m in sorted(filter(None, found), key=lambda m: (m[1], int(m[2])))]
+
+    def folder(self, name: str) -> Path:
+        """Return where an adapter lies.
+
+        Raises:
+            InvalidInputError: that is no name of an adapter, so no path is made of it.
+
+        """
+        if ADAPTER_NAME.fullmatch(name) is None:
+            raise InvalidInputError(
+                f"{name[:80]!r} is no name of an adapter; expected memedit-ID-VERSION"
+            )
+        return self.root / name
+
+    def read(self, name: str) -> StoredAdapter:
+        """Read an adapter's manifest.
+
+        Raises:
+            MissingResourceError: it is not there.
+            InvalidInputError: it is not what memedit writes, or is another one than its name says.
+
+        """
+        stored = read_stored(self.folder(name))
+        if stored.name != name:
+            raise InvalidInputError(
+                f"{stored.folder} says that it is {stored.name!r}; it was renamed or copied by "
+                "hand. Register it again"
+            )
+        return stored
+
+    def checked(self, name: str, base: str) -> StoredAdapter:
+        """Read an adapter and look through everything that a server would read of it.
+
+        Args:
+            name: of the adapter.
+            base: fingerprint of the model that is served.
+
+        Raises:
+            ConflictError: it was learned for another model.
+            MissingResourceError: it is not there.
+            InvalidInputError: it is damaged; see ``check_stored``.
+
+        """
+        stored = self.read(name)
+        if stored.base != base:
+            raise ConflictError(
+                f"{name} was learned for the model with fingerprint {stored.base[:12]}, served is "
+                f"{base[:12]} (adapters.base); on another model it does not do what was measured"
+            )
+        check_stored(stored)
+        return stored
+
+    def add(self, source: Path, adapter_id: str | None = None) -> StoredAdapter:
+        """Copy a folder that ``memedit adapt`` or ``bake --as lora`` wrote into the library.
+
+        Args:
+            source: the folder; it is not changed.
+            adapter_id: with a version behind it, it becomes the name; ``None`` takes one made of
+                the tensors' digest.  What is there under that id stays, this is its next version.
+
+        Returns:
+            The adapter as it lies in the library.
+
+        Raises:
+            MissingResourceError: a file is not there.
+            InvalidInputError: the folder cannot be served, the id is no id, or the library cannot
+                be written; nothing was added.
+
+        """
+        stored = read_stored(Path(source))
+        if _FINGERPRINT.fullmatch(stored.base) is None:
+            raise InvalidInputError(
+                f"{source} does not say for which model it is (base {stored.base[:20]!r}); write "
+                "it with 'memedit adapt' or 'memedit bake'"
+            )
+        places = check_stored(stored)
+        chosen = stored.sha256[:12] if adapter_id is None else adapter_id
+        if _ID.fullmatch(chosen) is None:
+            raise InvalidInputError(
+                f"{chosen[:80]!r} is no id of an adapter; expected 1 to 64 of a-z, 0-9 and -"
+            )
+        files = {one: digest_of(stored.folder / one) for one in (PEFT_CONFIG, PEFT_TENSORS)}
+        shelf = {
+            "kind": stored.kind,
+            "rank": stored.rank,
+            "tensors": {name: list(place.shape) for name, place in places.items()},
+            "files": files,
+            "registered_at": datetime.now(UTC).isoformat(),
+        }
+        while True:
+            name = f"memedit-{chosen}-{self._next_version(chosen)}"
+            manifest = {**stored.manifest, LIBRARY: {"name": name, **shelf}}
+            if self._write(stored, name, manifest):
+                return self.read(name)
+
+    def remove(self, name: str) -> None:
+        """Delete an adapter's folder; no server may have it loaded any more.
+
+        Raises:
+            MissingResourceError: it is not there.
+
+        """
+        folder = self.folder(name)
+        gone = self._draft(name)
+        try:
+            folder.rename(gone)  # at once out of sight, whatever happens next
+        except OSError as error:
+            raise MissingResourceError(f"{folder} cannot be removed: {error}") from error
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _next_version(self, adapter_id: str) -> int:
+        matches = (ADAPTER_NAME.fullmatch(name) for name in self.names())
+        return 1 + max((int(m[2]) for m in matches if m and m[1] == adapter_id), default=0)
+
+    def _write(self, stored: StoredAdapter, name: str, manifest: dict[str, object]) -> bool:
+        """Write a folder whole; tell whether nobody else was quicker to take that name."""
+        draft = self._draft(name)
+        try:
+            draft.mkdir(parents=True)
+            for one in (PEFT_CONFIG, PEFT_TENSORS):
+                shutil.copyfile(stored.folder / one, draft / one)
+            text = json.dumps(manifest, indent=2, ensure_ascii=False)
+            (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            for path in (*draft.iterdir(), draft):
+                _sync(path)
+            check_stored(replace(stored, folder=draft))  # as it was copied
+            if (self.root / name).exists():
+                return False
+            draft.rename(self.root / name)
+            _sync(self.root)
+        except OSError as error:
+            if (self.root / name).exists():
+                return False
+            raise InvalidInputError(f"{self.root} cannot be written: {error}") from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        return True
+
+    def _draft(self, name: str) -> Path:
+        return self.root / f".{name}.{uuid.uuid4().hex[:12]}"
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,140 @@
+"""The library: folders are taken in whole, never changed, and what no server may see is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from memedit.errors import ConflictError, InvalidInputError, MemeditError, MissingResourceError
+from memedit.library import Library
+from tests.library.loras import BASE, MODULE, write_lora
+
+EDIT = "e-0123456789ab@3"
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library(tmp_path / "library")
+
+
+def test_what_is_added_is_found_with_everything_it_says(library: Library, tmp_path: Path) -> None:
+    source = write_lora(tmp_path / "lora", EDIT, notes={"layer": 2})
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    stored = library.add(source, "capitals")
+    assert stored.name == "memedit-capitals-1" and stored.kind == "bake" and stored.rank == 1
+    assert stored.edits == (EDIT,) and stored.base == BASE and stored.method == "r-rome"
+    assert stored.folder == tmp_path / "library" / "memedit-capitals-1"
+    assert stored.manifest["notes"] == {"layer": 2}
+    assert set(stored.files) == {"adapter_config.json", "adapter_model.safetensors"}
+    assert library.checked(stored.name, BASE) == stored
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before
+    assert [path.name for path in library.root.iterdir()] == [stored.name], "no drafts are left"
+
+
+def test_versions_count_up_and_names_come_of_the_tensors(library: Library, tmp_path: Path) -> None:
+    source = write_lora(tmp_path / "lora", EDIT)
+    names = [library.add(source, "a").name for _ in range(2)] + [library.add(source, "a-1").name]
+    assert names == ["memedit-a-1", "memedit-a-2", "memedit-a-1-1"]
+    own = library.add(source).name
+    assert own == f"memedit-{library.read(own).sha256[:12]}-1"
+    assert sorted(library.names()) == sorted([*names, own])
+    library.remove("memedit-a-2")
+    assert "memedit-a-2" not in library.names()
+    with pytest.raises(MissingResourceError):
+        library.remove("memedit-a-2")
+
+
+def _tensors(**more: Any) -> dict[str, Any]:
+    a, b = np.ones((1, 4), np.float32), np.ones((6, 1), np.float32)
+    return {f"{MODULE}.lora_A.weight": a, f"{MODULE}.lora_B.weight": b, **more}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"base": ""}, "for which model"),
+        ({"format": "memedit-delta/1"}, "of the format"),
+        ({"servable_by": ["process"]}, "no server loads"),
+        ({"sha256": "0" * 64}, "damaged"),
+        ({"config": {"peft_type": "ADALORA"}}, "expected LORA"),
+        ({"config": {"use_dora": True}}, "use_dora"),
+        ({"config": {"bias": "all"}}, "bias"),
+        ({"tensors": _tensors(other=np.ones((2, 2), np.float32))}, "no LoRA factor"),
+        (
+            {"tensors": {f"{MODULE}.lora_A.weight": np.full((1, 4), np.nan, np.float32)}},
+            "infinities or no numbers",
+        ),
+        (
+            {"tensors": {f"{MODULE}.lora_A.weight": np.full((1, 4), np.inf, np.float16)}},
+            "infinities or no numbers",
+        ),
+        ({"tensors": {f"{MODULE}.lora_A.weight": np.ones((1, 4), np.float32)}}, "A and B"),
+        (
+            {
+                "tensors": {
+                    f"{MODULE}.lora_A.weight": np.ones((513, 2), np.float16),
+                    f"{MODULE}.lora_B.weight": np.ones((2, 513), np.float16),
+                }
+            },
+            "from 1 to 512",
+        ),
+        ({"tensors": {f"{MODULE}.lora_A.weight": np.ones((1, 4), np.int32)}}, "I32"),
+        ({"tensors": {}}, "nothing to serve"),
+    ],
+)
+def test_what_cannot_be_served_is_not_taken_in(
+    library: Library, tmp_path: Path, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        library.add(write_lora(tmp_path / "lora", EDIT, **given))
+    assert library.names() == []
+
+
+def test_what_was_damaged_since_is_refused_before_a_server_sees_it(
+    library: Library, tmp_path: Path
+) -> None:
+    stored = library.add(write_lora(tmp_path / "lora", EDIT), "a")
+    with pytest.raises(ConflictError, match="another model"):
+        library.checked(stored.name, "cd" * 32)
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        path = stored.folder / file
+        whole = path.read_bytes()
+        path.write_bytes(whole + b" ")
+        with pytest.raises(InvalidInputError, match="damaged"):
+            library.checked(stored.name, BASE)
+        path.unlink()
+        with pytest.raises(MemeditError):
+            library.checked(stored.name, BASE)
+        path.write_bytes(whole)
+    assert library.checked(stored.name, BASE)
+    (library.root / "memedit-b-1").mkdir()
+    with pytest.raises(MissingResourceError):
+        library.checked("memedit-b-1", BASE)
+    stored.folder.rename(library.root / "memedit-c-1")
+    with pytest.raises(InvalidInputError, match="renamed"):
+        library.read("memedit-c-1")
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "memedit-a", "/etc/passwd", "memedit-A-1", "memedit-a-1/.."]
+)
+def test_no_path_is_made_of_what_is_no_name(library: Library, name: str) -> None:
+    with pytest.raises(InvalidInputError, match="memedit-ID-VERSION"):
+        library.folder(name)
+
+
+def test_ids_and_files_that_are_none(library: Library, tmp_path: Path) -> None:
+    source = write_lora(tmp_path / "lora", EDIT)
+    with pytest.raises(InvalidInputError, match="no id of an adapter"):
+        library.add(source, "../up")
+    for text in ("[]", "{", json.dumps({"format": "memedit-lora/1"})):
+        (source / "manifest.json").write_text(text)
+        with pytest.raises(InvalidInputError):
+            library.add(source)
+    with pytest.raises(MissingResourceError):
+        library.add(tmp_path / "nowhere")
+    assert not library.root.exists()
