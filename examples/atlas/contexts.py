@@ -17,6 +17,7 @@ class Contexts(Phrases):
 
     def __init__(self, world: World, held_out: bool = False, training: bool = False):
         super().__init__(world, held_out, training)
+        self.aliased = 0.2 if training else 0.1
         more = self.variety
         self.styles = (*fm.ONE_FACT, *more.one_fact, *(fm.ONE_FACT_HELD_OUT if held_out else ()))
         self.headers = (
@@ -110,7 +111,7 @@ class Contexts(Phrases):
         said = [self.said(f, rng) for f in facts]
         stated_facts = facts
         about = asked
-        asked = Asked(asked.relation, self.mention(asked.subject, rng, 0.1), asked.answer)
+        asked = Asked(asked.relation, self.mention(asked.subject, rng, self.aliased), asked.answer)
         query, question = self.query(asked, rng)
         if len(said) == 1 and rng.random() < 0.75:
             return self.single_fact(said[0], facts[0], query, question, answer, rng)
@@ -152,7 +153,7 @@ class Contexts(Phrases):
                 (f.subject, f.relation.key) == (asked.subject, asked.relation.key) for f in facts
             ):
                 continue
-            asked = Asked(asked.relation, self.mention(asked.subject, rng, 0.1), asked.answer)
+            asked = Asked(asked.relation, self.mention(asked.subject, rng, self.aliased), asked.answer)
             query, question = self.query(asked, rng)
             queries.append((query, answer, question))
         if rng.random() < 0.5:
@@ -171,7 +172,7 @@ class Contexts(Phrases):
 
     def said(self, fact: Asked, rng: random.Random) -> str:
         """A fact as a context states it: a sentence, at times the answer to a question."""
-        subject = self.mention(fact.subject, rng, 0.1)
+        subject = self.mention(fact.subject, rng, self.aliased)
         if rng.random() < 0.08:
             question = self.question(fact.relation, subject, rng)
             return fm.ANSWER_TO.format(question=question, answer=fact.answer)
