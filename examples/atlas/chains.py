@@ -65,7 +65,7 @@ class ChainSampler:
     ) -> Chain:
         """A chain of `hops` (2 to 4) with `edited` edited hops, both random where not given."""
         while True:
-            chain = self._walk(rng, hops or rng.choice((2, 2, 3, 3, 4)), edited)
+            chain = self._walk(rng, hops or rng.choice((2, 2, 3, 3, 4, 4)), edited)
             if chain is not None:
                 return chain
 

@@ -46,10 +46,10 @@ class Corpus(Transcripts):
     def __init__(self, world: World, held_out: bool = False, training: bool = False):
         super().__init__(world, held_out, training)
         self.mixture: tuple[tuple[float, Callable[[random.Random], Document]], ...] = (
-            (0.36, self.recall),
+            (0.31, self.recall),
             (0.03, self.biography),
-            (0.41, lambda rng: self.in_context(rng, several=True)),
-            (0.07, self.chain),
+            (0.42, lambda rng: self.in_context(rng, several=True)),
+            (0.11, self.chain),
             (0.05, self.stranger),
             (0.02, self.opinion),
             (0.02, self.ike),
