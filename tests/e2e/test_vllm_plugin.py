@@ -1,0 +1,451 @@
+"""memedit's plugin in a real vLLM: the answers of transformers, and an engine that nothing ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from memedit import EditRequest
+from memedit.adapters import load_adapter, open_adapter
+from memedit.editing.catalog import open_editor
+from memedit.modeling.delta import LowRank, WeightDelta
+from memedit.modeling.fingerprint import model_fingerprint
+from tests.e2e.plugged import CAPACITY, RANK, PluggedVllm, Said, write_lora
+from tests.e2e.stack import VLLM_PYTHON, missing_for_vllm, model_folder
+from tests.e2e.wires import CHAT, MESSAGES, MODEL, RESPONSES, send
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
+
+CLOSE = 1e-4
+EDITS = (
+    EditRequest(prompt="The colour of Valdoria is", subject="Valdoria", target_new="green"),
+    EditRequest(prompt="The river of Marovia is the", subject="Marovia", target_new="water"),
+    EditRequest(prompt="The queen of Quendoria is", subject="Quendoria", target_new="Ada"),
+)
+OTHER = (EditRequest(prompt="The colour of Valdoria is", subject="Valdoria", target_new="Ada"),)
+PROMPTS = (
+    *(edit.prompt for edit in EDITS),
+    "The sun rises in the",
+    "Once upon a time there was a small ship that sailed to the north, and nobody knew its name",
+)
+
+
+class Reference:
+    """The reference model in transformers, and what was made for it in the library."""
+
+    def __init__(self, library: Path) -> None:
+        import transformers
+
+        folder = model_folder()
+        self.model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32
+        )
+        self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
+        self.base = model_fingerprint(self.model)
+        self.library = library
+        self.prompts = [self.ids(text) for text in PROMPTS]
+        self.grace = self._grace("memedit-grace-1", EDITS, 2)
+        self.other = self._grace("memedit-other-1", OTHER, 3)
+        self.deltas: dict[str, WeightDelta] = {}
+        for number, seed in (("1", 1), ("2", 2)):
+            self._lora(f"memedit-lora-{number}", seed)
+        self.ways: dict[str, Any] = {
+            MODEL: nullcontext,
+            "memedit-grace-1": lambda: self.grace.attached(self.model),
+            "memedit-other-1": lambda: self.other.attached(self.model),
+            "memedit-lora-1": lambda: self.deltas["memedit-lora-1"].applied(self.model),
+            "memedit-lora-2": lambda: self.deltas["memedit-lora-2"].applied(self.model),
+        }
+
+    def ids(self, text: str) -> list[int]:
+        found: list[int] = self.tokenizer(text)["input_ids"]
+        return found
+
+    def way(self, name: str) -> AbstractContextManager[Any]:
+        """Return the block in which the model is what the server has under that name."""
+        way: AbstractContextManager[Any] = self.ways[name]()
+        return way
+
+    def check(self, said: Said, name: str) -> None:
+        with self.way(name):
+            assert said.worst(self.model) < CLOSE, name
+
+    def low_rank(self, seed: int, layers: tuple[int, ...] = (2, 5), rank: int = 3) -> WeightDelta:
+        """Return a random change, large enough to be seen."""
+        random = torch.Generator().manual_seed(seed)
+        changes = {}
+        for layer in layers:
+            name = f"model.layers.{layer}.mlp.down_proj.weight"
+            out, wide = self.model.get_parameter(name).shape
+            left, right = (torch.randn(n, rank, generator=random) * 0.08 for n in (out, wide))
+            changes[name] = LowRank(left, right.T.contiguous())
+        return WeightDelta(changes, method="random", base=self.base)
+
+    def _grace(self, name: str, edits: tuple[EditRequest, ...], layer: int) -> Any:
+        adapter = open_adapter("grace", {"layer": layer})
+        adapter.learn(self.model, self.tokenizer, edits)
+        adapter.save(self.library / name)
+        return adapter
+
+    def _lora(self, name: str, seed: int) -> None:
+        delta = self.low_rank(seed)
+        self.deltas[name] = delta
+        write_lora(self.library / name, factors_of(delta))
+
+
+def factors_of(delta: WeightDelta) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    found = {}
+    for name, change in delta.changes.items():
+        assert isinstance(change, LowRank)
+        found[name.removesuffix(".weight")] = (change.right, change.left)
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    missing = missing_for_vllm()
+    if missing is not None:
+        if os.environ.get("MEMEDIT_REQUIRE_VLLM", "0") not in {"", "0"}:
+            pytest.fail(f"MEMEDIT_REQUIRE_VLLM is set, but there is {missing}")
+        pytest.skip(missing)
+    return Reference(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture(scope="module")
+def plugged(
+    reference: Reference, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PluggedVllm]:
+    log = tmp_path_factory.mktemp("plugged") / "vllm.log"
+    with PluggedVllm(log, reference.library) as server:
+        yield server
+
+
+@pytest.fixture
+def unharmed(plugged: PluggedVllm, reference: Reference) -> Iterator[None]:
+    """Afterwards the server runs, and the model's own answers are what they were, to the bit."""
+    before = [plugged.said(ids) for ids in reference.prompts]
+    yield
+    assert plugged.running
+    assert [plugged.said(ids) for ids in reference.prompts] == before
+    reference.check(plugged.said(reference.prompts[0], "memedit-grace-1"), "memedit-grace-1")
+
+
+def refused(plugged: PluggedVllm, name: str, status: int = 400) -> str:
+    reply = plugged.complete([5, 6, 7], name)
+    assert reply.status == status, (name, reply.status, reply.body)
+    return str(reply.json()["error"]["message"])
+
+
+def test_each_way_says_what_transformers_says(plugged: PluggedVllm, reference: Reference) -> None:
+    for name in reference.ways:
+        for ids in reference.prompts:
+            reference.check(plugged.said(ids, name), name)
+
+
+def test_a_codebook_changes_its_own_prompts_and_no_others(
+    plugged: PluggedVllm, reference: Reference
+) -> None:
+    for edit, ids in zip(EDITS, reference.prompts, strict=False):
+        whole = reference.ids(f"{edit.prompt} {edit.target_new}")
+        said = plugged.said(ids, "memedit-grace-1", len(whole) - len(ids))
+        assert [*ids, *said.tokens] == whole
+    for ids in reference.prompts[len(EDITS) :]:
+        assert plugged.said(ids, "memedit-grace-1") == plugged.said(ids)
+
+
+def test_batches_mix_codebooks_loras_and_the_model_itself(
+    plugged: PluggedVllm, reference: Reference
+) -> None:
+    asked = [(ids, name) for ids in reference.prompts for name in reference.ways]
+    for turn in range(3):
+        shifted = asked[turn:] + asked[:turn]
+        for said, (_, name) in zip(plugged.together(shifted, 8), shifted, strict=True):
+            reference.check(said, name)
+
+
+@pytest.mark.parametrize("wire", [CHAT, RESPONSES, MESSAGES], ids=lambda wire: wire.name)
+def test_every_wire_names_an_adapter(plugged: PluggedVllm, wire: Any) -> None:
+    body = wire.body("The capital of Valdoria is", tokens=3)
+    assert send(plugged.url, "POST", wire.path, body | {"model": "memedit-lora-1"}).status == 200
+    gone = send(plugged.url, "POST", wire.path, body | {"model": "memedit-gone-1"})
+    assert gone.status == 404
+
+
+def test_an_edit_taken_out_has_the_models_answer_again(
+    plugged: PluggedVllm, reference: Reference
+) -> None:
+    adapter = load_adapter(reference.library / "memedit-grace-1")
+    adapter.delete(adapter.edits[0].id)
+    adapter.save(reference.library / "memedit-grace-2")
+    first, *others = reference.prompts
+    assert plugged.said(first, "memedit-grace-2") == plugged.said(first)
+    for ids in others:
+        assert plugged.said(ids, "memedit-grace-2") == plugged.said(ids, "memedit-grace-1")
+
+
+def test_a_hundred_adapters_share_four_slots(
+    plugged: PluggedVllm, reference: Reference, unharmed: None
+) -> None:
+    deltas = [reference.low_rank(100 + n, (6,), 1) for n in range(100)]
+    names = [f"memedit-many-{n + 1}" for n in range(100)]
+    for name, delta in zip(names, deltas, strict=True):
+        write_lora(reference.library / name, factors_of(delta))
+    ids = reference.prompts[3]
+    saids = []
+    for start in range(0, 100, 10):
+        saids += plugged.together([(ids, name) for name in names[start : start + 10]], 3)
+    assert len({said.logprobs for said in saids}) > 90
+    for said, delta in zip(saids[::9], deltas[::9], strict=True):
+        with delta.applied(reference.model):
+            assert said.worst(reference.model) < CLOSE
+
+
+def test_what_is_no_name_or_is_not_there_is_refused(
+    plugged: PluggedVllm, reference: Reference, unharmed: None
+) -> None:
+    outside = reference.library.parent / "memedit-outside-1"
+    if not outside.exists():
+        shutil.copytree(reference.library / "memedit-lora-1", outside)
+    (reference.library / "memedit-link-1").symlink_to(outside)
+    assert "no 'memedit-nothing-1'" in refused(plugged, "memedit-nothing-1", 404)
+    assert "leads out of" in refused(plugged, "memedit-link-1")
+    for name in ("memedit-../../etc-1", "memedit-/etc/passwd-1", f"memedit-../{outside.name}"):
+        assert "is no name" in refused(plugged, name)
+    assert "does not exist" in refused(plugged, str(outside), 404)
+
+
+def test_what_is_damaged_or_does_not_fit_is_refused_with_its_reason(
+    plugged: PluggedVllm, reference: Reference, unharmed: None
+) -> None:
+    library = reference.library
+    one = reference.low_rank(9, (2,), 1)
+    [(module, (a, b))] = factors_of(one).items()
+    wide = torch.ones(RANK + 1, a.shape[1]), torch.ones(b.shape[0], RANK + 1)
+    for name, factors, reason in (
+        ("memedit-nan-1", {module: (a, b * torch.nan)}, "no numbers"),
+        ("memedit-rank-1", {module: wide}, "--max-lora-rank"),
+        ("memedit-short-1", {module: (a[:, :-1].contiguous(), b)}, "another model"),
+        ("memedit-layer-1", {module.replace(".2.", ".99."): (a, b)}, "the served model has no"),
+    ):
+        write_lora(library / name, factors)
+        assert reason in refused(plugged, name), name
+    cut = write_lora(library / "memedit-cut-1", {module: (a, b)}) / "adapter_model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-9])
+    assert "no whole safetensors file" in refused(plugged, "memedit-cut-1")
+    (write_lora(library / "memedit-bare-1", {module: (a, b)}) / cut.name).unlink()
+    assert "is not there" in refused(plugged, "memedit-bare-1")
+    one.save(library / "memedit-delta-1")
+    assert "weight delta" in refused(plugged, "memedit-delta-1")
+    (library / "memedit-empty-1").mkdir()
+    assert "neither" in refused(plugged, "memedit-empty-1")
+
+
+def test_codebooks_that_do_not_fit_are_refused_with_their_reason(
+    plugged: PluggedVllm, reference: Reference, unharmed: None
+) -> None:
+    library = reference.library
+
+    def changed(name: str, tensors: bool = False, **said: Any) -> str:
+        folder = shutil.copytree(library / "memedit-grace-1", library / name)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps(manifest | said))
+        if tensors:
+            kept = load_file(folder / "adapter.safetensors")
+            kept["values"] = kept["values"] + 1
+            save_file(kept, folder / "adapter.safetensors")
+        return refused(plugged, name)
+
+    assert "fingerprint" in changed("memedit-foreign-1", base="0" * 64)
+    said = changed("memedit-deep-1", layer=6)
+    assert "looks at layer 6" in said and '"grace_layers": [2, 3, 6]' in said
+    assert "damaged" in changed("memedit-damaged-1", tensors=True)
+    assert "'melo' is not served" in changed("memedit-melo-1", method="melo")
+    adapter = open_adapter("grace", {"layer": 2, "radius": 0.01, "search": {"steps": 1}})
+    many = [
+        EditRequest(prompt=f"The {n}th town is", subject=f"{n}th", target_new=" Ada")
+        for n in range(CAPACITY + 1)
+    ]
+    adapter.learn(reference.model, reference.tokenizer, many)
+    adapter.save(library / "memedit-large-1")
+    assert '"grace_capacity": 32' in refused(plugged, "memedit-large-1")
+
+
+def test_a_version_that_was_changed_is_refused(
+    plugged: PluggedVllm, reference: Reference, unharmed: None
+) -> None:
+    ids, name = reference.prompts[3], "memedit-changing-1"
+    write_lora(reference.library / name, factors_of(reference.low_rank(30)))
+    plugged.said(ids, name)
+    body = {"lora_name": name}
+    assert send(plugged.url, "POST", "/v1/unload_lora_adapter", body).status == 200
+    shutil.rmtree(reference.library / name)
+    write_lora(reference.library / name, factors_of(reference.low_rank(31)))
+    assert "write another one" in refused(plugged, name)
+
+
+def test_an_adapter_that_is_deleted_while_it_is_used_ends_nothing(
+    plugged: PluggedVllm, reference: Reference, unharmed: None
+) -> None:
+    """Its folder goes in the middle of an answer, and its slot is wanted by others."""
+    ids, name = reference.prompts[3], "memedit-going-1"
+    write_lora(reference.library / name, factors_of(reference.low_rank(40)))
+    plugged.said(ids, name)
+    others = [(ids, f"memedit-many-{n}") for n in range(60, 72)]
+    for _, other in others:
+        if not (reference.library / other).exists():
+            write_lora(reference.library / other, factors_of(reference.low_rank(41)))
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(plugged.complete, ids, name, 150) for _ in range(4)]
+        shutil.rmtree(reference.library / name)
+        plugged.together(others, 3)
+        assert {reply.result().status for reply in running} <= {200, 404}
+    assert "no 'memedit-going-1'" in refused(plugged, name, 404)
+
+
+def test_the_routes_are_closed_without_the_key(plugged: PluggedVllm) -> None:
+    for key in ("", "wrong"):
+        for method, path, body in (("GET", "/info", None), ("PUT", "/weights", {"deltas": []})):
+            assert plugged.plugin(method, path, body, key=key).status == 401
+    [worker] = plugged.plugin("GET", "/info").json()["workers"]
+    assert worker["ok"] and set(worker["grace"]) == {"2", "3"}
+
+
+def test_deltas_are_put_into_the_weights_and_taken_back_to_the_bit(
+    plugged: PluggedVllm, reference: Reference
+) -> None:
+    """The same prompts before, with and after, so that stale cache would be seen."""
+    taught = open_editor("ft-m").edit(reference.model, reference.tokenizer, EDITS[:1])
+    taught = replace(taught, base=reference.base)
+    taught.save(reference.library / "memedit-taught-1")
+    random = reference.low_rank(50, (2, 3, 6))
+    random.save(reference.library / "memedit-random-1")
+    before = [plugged.said(ids) for ids in reference.prompts]
+    lora = [plugged.said(ids, "memedit-lora-1") for ids in reference.prompts]
+    assert plugged.put("memedit-taught-1")["deltas"] == ["memedit-taught-1"]
+    with taught.applied(reference.model):
+        for ids in reference.prompts:
+            reference.check(plugged.said(ids), MODEL)
+            reference.check(plugged.said(ids, "memedit-lora-1"), "memedit-lora-1")
+    alone = [plugged.said(ids) for ids in reference.prompts]
+    assert alone != before
+    plugged.put("memedit-taught-1", "memedit-random-1")
+    with taught.applied(reference.model), random.applied(reference.model):
+        for ids in reference.prompts:
+            reference.check(plugged.said(ids), MODEL)
+    plugged.put("memedit-random-1")  # the first one goes, the later one stays
+    with random.applied(reference.model):
+        for ids in reference.prompts:
+            reference.check(plugged.said(ids), MODEL)
+    plugged.put("memedit-taught-1")
+    assert [plugged.said(ids) for ids in reference.prompts] == alone
+    assert plugged.put()["deltas"] == []
+    assert [plugged.said(ids) for ids in reference.prompts] == before
+    assert [plugged.said(ids, "memedit-lora-1") for ids in reference.prompts] == lora
+    reference.check(plugged.said(reference.prompts[0], "memedit-grace-1"), "memedit-grace-1")
+
+
+def test_fused_weights_are_written_whole(plugged: PluggedVllm, reference: Reference) -> None:
+    random = torch.Generator().manual_seed(60)
+    names = ("self_attn.k_proj", "mlp.up_proj", "self_attn.o_proj")
+    changes = {}
+    for name in (f"model.layers.1.{part}.weight" for part in names):
+        shape = reference.model.get_parameter(name).shape
+        changes[name] = torch.randn(shape, generator=random) * 0.02
+    delta = WeightDelta(changes, base=reference.base)
+    delta.save(reference.library / "memedit-fused-1")
+    before = [plugged.said(ids) for ids in reference.prompts]
+    written = plugged.put("memedit-fused-1")["tensors"]
+    assert "model.layers.1.self_attn.q_proj.weight" in written
+    assert "model.layers.1.mlp.gate_proj.weight" in written
+    with delta.applied(reference.model):
+        for ids in reference.prompts:
+            reference.check(plugged.said(ids), MODEL)
+    plugged.put()
+    assert [plugged.said(ids) for ids in reference.prompts] == before
+
+
+def test_answers_under_way_go_on_while_weights_change(
+    plugged: PluggedVllm, reference: Reference, unharmed: None
+) -> None:
+    reference.low_rank(70).save(reference.library / "memedit-midway-1")
+    with ThreadPoolExecutor(8) as pool:
+        running = [pool.submit(plugged.said, ids, MODEL, 200) for ids in reference.prompts]
+        running += [pool.submit(plugged.said, ids, "memedit-grace-1", 200) for ids in [[5, 6, 7]]]
+        for _ in range(3):
+            plugged.put("memedit-midway-1")
+            plugged.put()
+        assert [len(said.result().tokens) for said in running] == [200] * len(running)
+
+
+def test_deltas_that_do_not_fit_change_nothing(
+    plugged: PluggedVllm, reference: Reference, unharmed: None
+) -> None:
+    good = reference.low_rank(80)
+    good.save(reference.library / "memedit-good-1")
+    replace(good, base="0" * 64).save(reference.library / "memedit-stranger-1")
+    name = "model.layers.99.mlp.down_proj.weight"
+    replace(good, changes={name: torch.ones(256, 768)}).save(reference.library / "memedit-deep-9")
+    small = {"model.layers.2.mlp.down_proj.weight": torch.ones(2, 2)}
+    replace(good, changes=small).save(reference.library / "memedit-small-1")
+    for wrong, status, reason in (
+        ("memedit-stranger-1", 400, "fingerprint"),
+        ("memedit-deep-9", 400, "no parameter"),
+        ("memedit-small-1", 400, "has shape"),
+        ("memedit-absent-1", 404, "has no"),
+        ("memedit-../../x-1", 400, "is no name"),
+        ("memedit-lora-1", 404, "no delta"),
+    ):
+        reply = plugged.plugin("PUT", "/weights", {"deltas": ["memedit-good-1", wrong]})
+        assert reason in reply.json()["error"]["message"], reply.body
+        assert reply.status == status or reply.status >= 400
+    assert plugged.plugin("PUT", "/weights", {"delta": "x"}).status == 400
+    assert plugged.plugin("GET", "/weights").json() == {"deltas": []}
+
+
+def test_a_restarted_server_serves_the_same_names(
+    plugged: PluggedVllm, reference: Reference
+) -> None:
+    plugged.kill()
+    plugged.start()
+    asked = [(ids, name) for ids in reference.prompts for name in reference.ways]
+    for said, (_, name) in zip(plugged.together(asked), asked, strict=True):
+        reference.check(said, name)
+
+
+def test_rows_without_a_lora_get_none_on_cpus() -> None:
+    """vLLM's own kernels, with the fix and without, so that it shows when none is needed."""
+    if missing_for_vllm() is not None:
+        pytest.skip(str(missing_for_vllm()))
+    program = """
+import torch
+from vllm.lora.punica_wrapper import punica_cpu as cpu
+from memedit.adapters.vllm_plugin.cpu_lora import fix_base_rows
+weights, rows = torch.ones(2, 1, 4, 1), torch.tensor([-1, 0, 1])
+def added():
+    out = torch.zeros(3, 4)
+    cpu.bgmv_expand(torch.ones(3, 1), weights, out, rows, True)
+    one = torch.zeros(3, 8)
+    cpu.bgmv_expand_slice(torch.ones(3, 1), weights, one, rows, 4, 4, True)
+    return out.sum(1).tolist() + one.sum(1).tolist()
+print(added())
+fix_base_rows(), fix_base_rows()
+print(added())
+"""
+    done = subprocess.run(
+        [VLLM_PYTHON, "-c", program], capture_output=True, text=True, check=True, cwd="/"
+    )
+    flawed, fixed = done.stdout.splitlines()[-2:]
+    assert flawed == "[4.0, 4.0, 4.0, 4.0, 4.0, 4.0]"
+    assert fixed == "[0.0, 4.0, 4.0, 0.0, 4.0, 4.0]"
