@@ -23,6 +23,7 @@ from memedit.cli import (
     files,
     locate,
     maintain,
+    mcp,
     replay,
     scope,
     serve,
@@ -114,6 +115,7 @@ app.command("history")(edits.history)
 app.command("route")(ask.route)
 app.command("ask")(ask.ask)
 app.command("agent")(agent.agent)
+app.command("mcp")(mcp.mcp)
 app.command("replay")(replay.replay)
 app.command("engine")(serve.engine)
 app.command("config")(maintain.config)
