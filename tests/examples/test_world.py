@@ -103,6 +103,14 @@ def test_what_training_says_besides_is_no_held_out_phrasing(world: World) -> Non
         for held_out in relation.statements[-HELD_OUT_PHRASINGS:]:
             core = held_out.removesuffix(" {o}.").lower()
             assert not [text for text in ways.statements if core in text.lower()]
+        # A prompt of the world's own has one way to go on: the answer.
+        prompts = [
+            text.removesuffix("{o}.")
+            for other in world.relations.values()
+            for text in other.statements
+        ]
+        assert not [text for text in ways.statements if text.startswith(tuple(prompts))
+                    and text.removesuffix("{o}.") not in prompts]  # fmt: skip
 
 
 def test_held_out_chains_never_train(world: World) -> None:
