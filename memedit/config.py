@@ -102,6 +102,28 @@ class InContextSettings(_Section):
     )
 
 
+class RoutingSettings(_Section):
+    """What is done with a prompt that edits concern."""
+
+    dependent: Literal["in_context", "agent"] = Field(
+        "in_context",
+        description="A prompt that depends on edits through another hop: agent asks hop by hop.",
+    )
+
+
+class AgentSettings(_Section):
+    """Multi-hop questions."""
+
+    method: str = Field("pokemqa", description="pokemqa or mello.")
+    demonstrations: str | None = Field(
+        None, description="File of worked questions, or none (a word); unset: the shipped ones."
+    )
+    max_hops: int | None = Field(None, ge=1, description="Unset: the method's own.")
+    max_tokens: int = Field(160, ge=1, description="Of one call.")
+    chat: bool = Field(False, description="Ask a chat model instead of continuing plain text.")
+    timeout: float = Field(60.0, gt=0, description="Seconds for a question; then in_context.")
+
+
 class ServeSettings(_Section):
     """The proxy."""
 
@@ -150,6 +172,8 @@ class Settings(BaseSettings):
     encoder: EncoderSettings = EncoderSettings()
     scope: ScopeSettings = ScopeSettings()
     incontext: InContextSettings = InContextSettings()
+    routing: RoutingSettings = RoutingSettings()
+    agent: AgentSettings = AgentSettings()
     serve: ServeSettings = ServeSettings()
     engine: EngineSettings = EngineSettings()
 
@@ -158,6 +182,8 @@ class Settings(BaseSettings):
         "encoder",
         "scope",
         "incontext",
+        "routing",
+        "agent",
         "serve",
         "engine",
     )

@@ -15,10 +15,12 @@ from memedit.types import Surface
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from memedit.config import Settings
+    from memedit.agent import AgentMethod
+    from memedit.config import AgentSettings, Settings
     from memedit.memory import EditMemory
     from memedit.memory.conflicts import Judge
     from memedit.routing import Router
+    from memedit.routing.answering import Answerer
     from memedit.routing.router import Gate
     from memedit.scope.base import Encoder, ScopeClassifier
     from memedit.types import Candidate
@@ -110,6 +112,56 @@ def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:
         max_edits=chosen.scope.max_edits,
         gate=_gate(memory) if chosen.scope.gate == "names" else None,
     )
+
+
+def open_answerer(settings: Settings | None = None) -> Answerer | None:
+    """Return what answers prompts that depend on edits through another hop; ``None``: nothing.
+
+    Args:
+        settings: ``None`` reads environment and file as the command line does.
+
+    Raises:
+        SettingsError: ``agent.method`` names no method.
+        InvalidInputError: no such number of hops, or no demonstrations that the method reads.
+
+    """
+    from memedit.errors import SettingsError, UnknownNameError
+
+    chosen = settings if settings is not None else read_settings()
+    if chosen.routing.dependent != "agent":
+        return None
+    from memedit.agent.answering import AgentAnswerer
+
+    try:
+        method = open_agent_method(chosen.agent)
+    except UnknownNameError as error:
+        raise SettingsError(f"agent.method: {error}") from None
+    return AgentAnswerer(
+        method,
+        surface=Surface.CHAT if chosen.agent.chat else Surface.COMPLETION,
+        max_tokens=chosen.agent.max_tokens,
+        timeout=chosen.agent.timeout,
+    )
+
+
+def open_agent_method(settings: AgentSettings) -> AgentMethod:
+    """Return the multi-hop method with its demonstrations.
+
+    Raises:
+        UnknownNameError: there is no such method.
+        InvalidInputError: no such number of hops, or no demonstrations that the method reads.
+
+    """
+    from pathlib import Path
+
+    from memedit.agent.catalog import AGENTS
+    from memedit.agent.demonstrations import read_demonstrations
+
+    cls = AGENTS.get(settings.method)
+    text = settings.demonstrations
+    if text is not None:
+        text = "" if text == "none" else read_demonstrations(Path(text), cls.shown)
+    return cls(max_hops=settings.max_hops, demonstrations=text)
 
 
 def _gate(memory: EditMemory) -> Gate:

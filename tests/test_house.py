@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"modeling"},
     # The composition root: the only module that names concrete classes of several rooms; the
     # command line and the client's transport get their parts from it.
-    "wiring": {"memory", "indexes", "scope", "incontext", "routing"},
+    "wiring": {"memory", "indexes", "scope", "incontext", "routing", "agent"},
     "__main__": {"cli"},
     "cli": {
         *("wiring", "client", "serving", "engine", "routing", "memory", "scope", "incontext"),

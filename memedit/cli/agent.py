@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from memedit.cli.output import console, print_json_array
 from memedit.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from memedit.agent import AgentMethod, Trace
+    from memedit.agent import Trace
 
 
 def agent(
@@ -24,12 +24,12 @@ def agent(
         ),
     ] = None,
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="pokemqa: the scope classifier decides whether an edit answers a hop. "
-            "mello: the model judges the nearest edit."
+            "mello: the model judges the nearest edit. Else the settings'."
         ),
-    ] = "pokemqa",
+    ] = None,
     upstream: Annotated[
         str | None, typer.Option(metavar="URL", help="The model's server; else the settings'.")
     ] = None,
@@ -48,7 +48,9 @@ def agent(
     chat: Annotated[
         bool, typer.Option("--chat", help="Ask a chat model instead of continuing plain text.")
     ] = False,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of one call.")] = 160,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of one call; else the settings'.")
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at once.")] = 16,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Else the classifier's own.")
@@ -76,19 +78,31 @@ def agent(
     from memedit.agent.rendering import rendered
     from memedit.config import Settings
     from memedit.types import Surface
+    from memedit.wiring import open_agent_method
 
     asked = [*(questions or ()), *(_read_questions(file) if file else ())]
     if not asked:
         raise typer.BadParameter("give questions, or a --file of them.", param_hint="QUESTIONS")
-    settings = Settings.read(config, {"memory": {"url": memory}, "serve": {"upstream": upstream}})
+    flags: dict[str, dict[str, Any]] = {
+        "memory": {"url": memory},
+        "serve": {"upstream": upstream},
+        "agent": {
+            "method": method,
+            "demonstrations": demonstrations,
+            "max_hops": hops,
+            "max_tokens": max_tokens,
+            "chat": chat or None,
+        },
+    }
+    settings = Settings.read(config, flags)
     spaces = tuple(namespace or (settings.memory.namespace,))
     own_key = {"api_key": key} if key else {}
     with MultiHopAgent.open(
         settings=settings,
-        method=_method(method, hops, demonstrations),
+        method=open_agent_method(settings.agent),
         model=model,
-        surface=Surface.CHAT if chat else Surface.COMPLETION,
-        max_tokens=max_tokens,
+        surface=Surface.CHAT if settings.agent.chat else Surface.COMPLETION,
+        max_tokens=settings.agent.max_tokens,
         concurrency=concurrency,
         lookup=Lookup(spaces, threshold),
         **own_key,
@@ -105,20 +119,6 @@ def agent(
             typer.echo(f"[{shown}]", err=True)
     if any(one.answer is None for one in traces):
         raise typer.Exit(1)
-
-
-def _method(name: str, hops: int | None, demonstrations: str | None) -> AgentMethod:
-    from memedit.agent import AGENTS
-    from memedit.agent.demonstrations import read_demonstrations
-
-    cls = AGENTS.get(name)
-    if demonstrations is None:
-        text = None
-    elif demonstrations == "none":
-        text = ""
-    else:
-        text = read_demonstrations(Path(demonstrations), cls.shown)
-    return cls(max_hops=hops, demonstrations=text)
 
 
 def _read_questions(file: Path) -> list[str]:

@@ -54,7 +54,7 @@ def serve(
     from memedit.config import Settings
     from memedit.serving.app import create_app
     from memedit.serving.server import listen, run
-    from memedit.wiring import open_memory, open_router
+    from memedit.wiring import open_answerer, open_memory, open_router
 
     if upstream is not None and model is not None:
         raise typer.BadParameter("give --upstream or --model, not both.", param_hint="--model")
@@ -80,7 +80,13 @@ def serve(
             served = served.model_copy(update={"upstream": _start_engine(stack, settings)})
         opened = stack.enter_context(open_memory(settings=settings))
         router = open_router(opened, settings)
-        proxy = create_app(served, router, opened, namespace=settings.memory.namespace)
+        proxy = create_app(
+            served,
+            router,
+            opened,
+            namespace=settings.memory.namespace,
+            answerer=open_answerer(settings),
+        )
         ready = {
             "url": f"http://{served.host}:{served.port}",
             "upstream": served.upstream,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -64,6 +65,7 @@ class RouteReport(_Reply):
     guarded: tuple[str, ...] = ()
     considered: tuple[Considered, ...] = ()
     demonstrations: int = 0
+    agent: dict[str, Any] | None = None
     note: str | None = None
 
 

@@ -10,6 +10,7 @@ import httpx2
 from memedit.errors import MemeditError, UpstreamTimeout, UpstreamUnreachable
 from memedit.routing import (
     NeedUpstream,
+    OwnAnswer,
     Plan,
     Prepared,
     RequestOptions,
@@ -17,6 +18,7 @@ from memedit.routing import (
     WireFormat,
     prepare,
 )
+from memedit.routing.answering import Answerer
 
 _OURS = "x-memedit-"
 _OF_THE_BODY = frozenset({"content-length", "transfer-encoding", "content-type", "accept-encoding"})
@@ -29,6 +31,7 @@ class Road:
     router: Router
     namespace: str
     on_memory_failure: Literal["open", "closed"]
+    answerer: Answerer | None = None
 
     def plan(self, wire: WireFormat, request: httpx2.Request) -> Plan:
         """Start the plan of a request whose body has been read.
@@ -44,6 +47,7 @@ class Road:
             request.content,
             options,
             on_memory_failure=self.on_memory_failure,
+            answerer=self.answerer,
         )
 
 
@@ -73,13 +77,22 @@ def side_request(request: httpx2.Request, wire: WireFormat, step: NeedUpstream) 
         for name, value in request.headers.multi_items()
         if name.lower() not in _OF_THE_BODY and not _ours(name)
     ]
+    extensions = dict(request.extensions)
+    if step.timeout is not None:
+        extensions["timeout"] = httpx2.Timeout(step.timeout).as_dict()
     return httpx2.Request(
         step.method,
         request.url.copy_with(path=base + step.path, query=None),
         headers=[*headers, ("content-type", "application/json")],
         content=step.body,
-        extensions=request.extensions,
+        extensions=extensions,
     )
+
+
+def own_response(answer: OwnAnswer, prepared: Prepared) -> httpx2.Response:
+    """Return the response in which nothing comes from the upstream."""
+    headers = {**prepared.headers, "content-type": answer.content_type}
+    return httpx2.Response(200, headers=headers, content=answer.body)
 
 
 def refusal(wire: WireFormat, error: MemeditError) -> httpx2.Response:

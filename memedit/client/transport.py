@@ -11,10 +11,10 @@ import anyio.to_thread
 import httpx2
 
 from memedit.client.guarded import async_guarded, guarded
-from memedit.client.road import Road, forwarded, lost, refusal, side_request
+from memedit.client.road import Road, forwarded, lost, own_response, refusal, side_request
 from memedit.errors import MemeditError
 from memedit.routing import UpstreamReply, run_async, run_sync, wire_for
-from memedit.wiring import open_memory, open_router, read_settings
+from memedit.wiring import open_answerer, open_memory, open_router, read_settings
 
 if TYPE_CHECKING:
     from memedit.config import Settings
@@ -45,6 +45,8 @@ class EditingTransport(httpx2.BaseTransport):
             )
         except MemeditError as error:
             return refusal(wire, error)
+        if prepared.answer is not None:
+            return own_response(prepared.answer, prepared)
         response = self.inner.handle_request(forwarded(request, prepared))
         response.headers.update(prepared.headers)
         if prepared.guard is None or response.status_code != 200:
@@ -89,6 +91,8 @@ class AsyncEditingTransport(httpx2.AsyncBaseTransport):
             )
         except MemeditError as error:
             return refusal(wire, error)
+        if prepared.answer is not None:
+            return own_response(prepared.answer, prepared)
         response = await self.inner.handle_async_request(forwarded(request, prepared))
         response.headers.update(prepared.headers)
         if prepared.guard is None or response.status_code != 200:
@@ -158,6 +162,7 @@ def _set_up(
         open_router(opened, chosen),  # type: ignore[arg-type]
         chosen.memory.namespace,
         chosen.serve.on_memory_failure,
+        open_answerer(chosen),
     )
     timeout = httpx2.Timeout(chosen.serve.read_timeout, connect=chosen.serve.connect_timeout)
     return road, owned, {"timeout": timeout, "follow_redirects": True}

@@ -9,7 +9,14 @@ from memedit.routing.options import RequestOptions
 from memedit.routing.plan import prepare
 from memedit.routing.route import Reason, Route, RouteQuery
 from memedit.routing.router import Router
-from memedit.routing.steps import NeedRoutes, NeedUpstream, Plan, Prepared, UpstreamReply
+from memedit.routing.steps import (
+    NeedRoutes,
+    NeedUpstream,
+    OwnAnswer,
+    Plan,
+    Prepared,
+    UpstreamReply,
+)
 from memedit.routing.wire.base import WireFormat
 from memedit.routing.wire.catalog import WIRE_FORMATS, wire_for
 
@@ -17,6 +24,7 @@ __all__ = [
     "WIRE_FORMATS",
     "NeedRoutes",
     "NeedUpstream",
+    "OwnAnswer",
     "Plan",
     "Prepared",
     "Reason",

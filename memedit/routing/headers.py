@@ -74,7 +74,8 @@ def _shortened(route: dict[str, Any], kept: int, texts: int) -> dict[str, Any]:
         {**one, "statement": one["statement"][:texts], "matched": one["matched"][:texts]}
         for one in route["considered"][:kept]
     ]
-    return {**route, "edits": route["edits"][:16], "considered": considered}
+    agent = route["agent"] if texts > 80 else None  # its hops are cut together or not at all
+    return {**route, "edits": route["edits"][:16], "considered": considered, "agent": agent}
 
 
 def _compact(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from memedit.errors import MemoryFailure
 from memedit.incontext.base import NONE_SHOWN, Insertion
+from memedit.routing.answering import Answerer, answered
 from memedit.routing.apply import Readable, insert, read_all
 from memedit.routing.guard import Guard
 from memedit.routing.headers import response_headers
@@ -45,6 +46,7 @@ def prepare(
     options: RequestOptions,
     *,
     on_memory_failure: OnMemoryFailure = "open",
+    answerer: Answerer | None = None,
 ) -> Plan:
     """Plan one request: read it, have it routed, apply the routes.
 
@@ -54,6 +56,15 @@ def prepare(
     No ``cache_salt`` is set: inserted text changes the prompt, and with it the key of every cache
     block from there on.  A route whose effect the prompt does not show (an adapter, new weights)
     is to join namespace and epoch to the client's own salt, here, beside the insertions.
+
+    Args:
+        router: takes the decisions, and writes the insertions.
+        wire: the format of the body.
+        body: the request's.
+        options: what the client asks for.
+        on_memory_failure: what is done where nothing can be decided.
+        answerer: answers prompts that depend on edits through another hop; ``None``: these edits
+            go into the context, too.
 
     Yields:
         What it needs of its driver, see ``memedit.routing.steps`` and ``memedit.routing.drive``.
@@ -70,7 +81,7 @@ def prepare(
     except NotRead as outcome:
         return _untouched(body, [_passing(Reason.NOT_READ, options, outcome.note)], options)
     try:
-        return (yield from _routed(router, wire, body, document, prompts, options))
+        return (yield from _routed(router, wire, body, document, prompts, options, answerer))
     except MemoryFailure:
         if on_memory_failure == "closed":
             raise
@@ -88,6 +99,7 @@ def _routed(
     document: Document,
     prompts: Sequence[Prompt],
     options: RequestOptions,
+    answerer: Answerer | None,
 ) -> Plan:
     model = document.value.get("model")
     tokenizer = Tokenizer(model if isinstance(model, str) else None)
@@ -103,6 +115,13 @@ def _routed(
         return _untouched(body, [unread] * len(prompts), options)
     asked = NeedRoutes(tuple(_query(one.query, wire, options) for one in readable))
     decided: list[Route] = yield asked
+    if answerer is not None:
+        outcome = yield from answered(
+            answerer, wire, body, document.value, readable, asked.queries, decided, options
+        )
+        if isinstance(outcome, Prepared):
+            return outcome
+        decided = outcome
     decided = yield from _with_room(router, document, readable, decided, wire.surface)
     routes, touched, erasing = list(decided), False, list[int]()
     for number, (one, route) in enumerate(zip(readable, decided, strict=True)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -41,7 +42,7 @@ class Route:
     reason: Reason
     namespaces: tuple[str, ...] = (DEFAULT_NAMESPACE,)
     method: str | None = None
-    """The registry name of the method that applies the edits."""
+    """The registry name of the in-context method that applies the edits, or of the agent's."""
     applied: tuple[ScopeDecision, ...] = ()
     """Those that concern the prompt, most probable first."""
     considered: tuple[ScopeDecision, ...] = ()
@@ -49,6 +50,8 @@ class Route:
     note: str | None = None
     demonstrations: Demonstrations = NONE_SHOWN
     """The worked examples that are written before the edits."""
+    agent: Mapping[str, Any] | None = field(default=None, compare=False)
+    """What an agent did, hop by hop, JSON-ready; also where it came to no answer."""
 
     @property
     def edit_ids(self) -> tuple[str, ...]:
@@ -100,5 +103,12 @@ class Route:
                 for decision in self.considered
             ],
             "demonstrations": len(self.demonstrations),
+            "agent": self.agent,
             "note": self.note,
         }
+
+
+def joined(*notes: str | None) -> str | None:
+    """Return several notes as one, each once, with commas between; ``None`` where none is."""
+    parts = [part for note in notes for part in (note or "").split(",") if part]
+    return ",".join(dict.fromkeys(parts)) or None

@@ -28,6 +28,8 @@ class NeedUpstream:
     path: str
     body: bytes
     """JSON."""
+    timeout: float | None = None
+    """Seconds for all of it; ``None``: as long as any request of a client's may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,14 @@ class UpstreamReply:
     """What the upstream said."""
 
     status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """An answer of ours, status 200, in the wire format that was asked."""
+
+    content_type: str
     body: bytes
 
 
@@ -53,7 +63,11 @@ class Prepared:
     """What else the client should know; the same as in the header ``x-memedit-note``."""
     guard: Guard | None = None
     """What the answer must not tell; none where no erasure was applied."""
+    answer: OwnAnswer | None = None
+    """What is sent back, with ``headers``, instead of forwarding anything."""
 
 
-Plan: TypeAlias = Generator[NeedRoutes | NeedUpstream, Any, Prepared]
+Need: TypeAlias = NeedRoutes | NeedUpstream
+
+Plan: TypeAlias = Generator[Need, Any, Prepared]
 """A request on its way: yields what it needs, is sent the answers, returns ``Prepared``."""

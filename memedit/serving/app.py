@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from memedit.config import ServeSettings
 from memedit.errors import MemeditError, UpstreamError
 from memedit.routing import Router, WireFormat, wire_for
+from memedit.routing.answering import Answerer
 from memedit.serving.asgi import (
     App,
     BodyTooLarge,
@@ -52,6 +53,7 @@ def create_app(
     memory: EditMemory,
     *,
     namespace: str = DEFAULT_NAMESPACE,
+    answerer: Answerer | None = None,
 ) -> App:
     """Make the proxy's ASGI app; it opens its connections when its lifespan starts.
 
@@ -60,20 +62,26 @@ def create_app(
         router: takes the decisions.
         memory: behind the edit API; the same that the router looks into.
         namespace: of requests that name none.
+        answerer: answers prompts that depend on edits through another hop.
 
     Raises:
         SettingsError: the settings would let strangers edit, or the upstream is no URL.
 
     """
     refuse_exposure(settings)
-    return Proxy(settings, router, memory, namespace)
+    return Proxy(settings, router, memory, namespace, answerer)
 
 
 class Proxy:
     """The app that ``create_app`` makes."""
 
     def __init__(
-        self, settings: ServeSettings, router: Router, memory: EditMemory, namespace: str
+        self,
+        settings: ServeSettings,
+        router: Router,
+        memory: EditMemory,
+        namespace: str,
+        answerer: Answerer | None = None,
     ) -> None:
         self._settings = settings
         self._guard = Guard(settings)
@@ -93,6 +101,7 @@ class Proxy:
             self._guard,
             self._metrics,
             namespace,
+            answerer,
         )
         self._edit_api = create_edit_api(settings, self._guard, router, memory, namespace)
         self._pages = Pages(

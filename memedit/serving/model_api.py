@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -15,6 +15,7 @@ from memedit.config import ServeSettings
 from memedit.errors import MemoryFailure
 from memedit.routing import (
     NeedUpstream,
+    OwnAnswer,
     Plan,
     Prepared,
     RequestOptions,
@@ -26,8 +27,9 @@ from memedit.routing import (
     run_async,
     run_sync,
 )
+from memedit.routing.answering import Answerer
 from memedit.routing.plan import Composer
-from memedit.serving.asgi import Receive, Scope, Send, read_body
+from memedit.serving.asgi import Receive, Reply, Scope, Send, read_body
 from memedit.serving.auth import Guard
 from memedit.serving.batcher import DecisionBatcher
 from memedit.serving.departure import UntilClientLeaves
@@ -59,6 +61,7 @@ class ModelApi:
         guard: Guard,
         metrics: Metrics,
         namespace: str,
+        answerer: Answerer | None = None,
     ) -> None:
         self._settings = settings
         self._router = router
@@ -67,6 +70,7 @@ class ModelApi:
         self._guard = guard
         self._metrics = metrics
         self._namespaces = (namespace,)
+        self._answerer = answerer
         self._tracer = trace.get_tracer("memedit")
 
     async def answer(
@@ -88,6 +92,12 @@ class ModelApi:
                 span.set_attributes(
                     {"memedit.route": exchange.route, "memedit.reason": exchange.reason}
                 )
+                if prepared.answer is not None:
+                    exchange.status = 200
+                    exchange.started = True
+                    exchange.bytes_out = len(prepared.answer.body)
+                    await own_reply(prepared.answer, prepared.headers).send(send)
+                    return
                 if prepared.guard is not None:
                     headers["accept-encoding"] = "identity"
                 async with self._upstream.request(
@@ -136,6 +146,7 @@ class ModelApi:
             body,
             options,
             on_memory_failure=self._settings.on_memory_failure,
+            answerer=self._answerer,
         )
         try:
             prepared = await self._drive(plan, headers, in_thread=len(body) > LONG_BODY)
@@ -143,7 +154,8 @@ class ModelApi:
             self._metrics.memory_failures.inc()
             raise
         exchange.decision_seconds = time.perf_counter() - begun
-        self._metrics.decision_seconds.observe(exchange.decision_seconds)
+        if all(route.agent is None for route in prepared.routes):  # whose hops are no decision
+            self._metrics.decision_seconds.observe(exchange.decision_seconds)
         exchange.take(prepared)
         if exchange.reason == "memory_failed":
             self._metrics.memory_failures.inc()
@@ -170,9 +182,15 @@ class ModelApi:
             own.popall(name, None)
         own["content-type"] = "application/json"
         async with self._upstream.request(
-            need.method, need.path.encode("ascii"), b"", own, need.body
+            need.method, need.path.encode("ascii"), b"", own, need.body, need.timeout
         ) as response:
             return UpstreamReply(response.status, await drained(response, LONGEST_ANSWER))
+
+
+def own_reply(answer: OwnAnswer, headers: Mapping[str, str]) -> Reply:
+    """Return an answer of ours as what is sent."""
+    pairs = tuple((name.encode(), value.encode("latin-1")) for name, value in headers.items())
+    return Reply(200, answer.body, answer.content_type.encode(), pairs)
 
 
 class _Bridge:
