@@ -12,9 +12,17 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -146,6 +154,36 @@ class ServeSettings(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class AdapterSettings(_Section):
+    """Adapters of the served model, chosen per request."""
+
+    library: Path | None = Field(None, description="Folder of adapters; none: none are used.")
+    base: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="Fingerprint of the served model: 'memedit adapters fingerprint DIR'.",
+    )
+    served_library: str | None = Field(
+        None, description="The library's folder as the served model's machine sees it."
+    )
+    loading: Literal["runtime", "resolver"] = Field(
+        "runtime", description="Who loads: the proxy, or memedit's plugin in vLLM by itself."
+    )
+    max_loaded: int = Field(32, ge=1, description="Kept loaded; beyond, the least recently used.")
+    load_timeout: float = Field(60.0, gt=0, description="Seconds.")
+    retry_after: float = Field(30.0, ge=0, description="Seconds until a failed load is tried anew.")
+
+    @model_validator(mode="after")
+    def _base_is_known(self) -> Self:
+        if self.library is not None and self.base is None:
+            raise ValueError(
+                "adapters.library is set and adapters.base is not: a server takes an adapter of "
+                "another model without a word; set it to what 'memedit adapters fingerprint DIR' "
+                "prints for the served checkpoint"
+            )
+        return self
+
+
 class EngineSettings(_Section):
     """The embedded engine."""
 
@@ -175,6 +213,7 @@ class Settings(BaseSettings):
     routing: RoutingSettings = RoutingSettings()
     agent: AgentSettings = AgentSettings()
     serve: ServeSettings = ServeSettings()
+    adapters: AdapterSettings = AdapterSettings()
     engine: EngineSettings = EngineSettings()
 
     sections: ClassVar[tuple[str, ...]] = (
@@ -185,6 +224,7 @@ class Settings(BaseSettings):
         "routing",
         "agent",
         "serve",
+        "adapters",
         "engine",
     )
 

@@ -88,10 +88,21 @@ def _judge(settings: Settings, encoder: Encoder) -> Judge:
     return judge
 
 
-def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:
-    """Put the router together: the scope classifier and the in-context method of each surface."""
+def open_router(
+    memory: EditMemory, settings: Settings | None = None, *, adapters: bool = False
+) -> Router:
+    """Put the router together: the scope classifier and the in-context method of each surface.
+
+    Args:
+        memory: where edits are looked for.
+        settings: ``None`` reads environment and file as the command line does.
+        adapters: whether prompts may go to adapters, where the settings name a library of them:
+            for those who can load them, or only tell what would be done.
+
+    """
     from memedit.incontext.catalog import METHODS
     from memedit.routing import Router
+    from memedit.routing.adapting import AdapterChooser
     from memedit.scope.catalog import open_classifier
 
     chosen = settings if settings is not None else read_settings()
@@ -104,6 +115,7 @@ def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:
         name: METHODS.get(name).open(memory.encoder, chosen.incontext)
         for name in dict.fromkeys(names.values())
     }
+    base = chosen.adapters.base if chosen.adapters.library is not None else None
     return Router(
         memory,
         open_classifier(chosen.scope.classifier, memory.encoder, threshold=chosen.scope.threshold),
@@ -111,6 +123,7 @@ def open_router(memory: EditMemory, settings: Settings | None = None) -> Router:
         candidates=chosen.scope.candidates,
         max_edits=chosen.scope.max_edits,
         gate=_gate(memory) if chosen.scope.gate == "names" else None,
+        adapters=AdapterChooser(memory.adapters.view, base) if adapters and base else None,
     )
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from memedit.cli import options as opt
+from memedit.cli.adapters import AdapterId
 from memedit.cli.output import print_json, progress
+from memedit.cli.registering import Registering, lora_folders, servable
 from memedit.cli.taught import Source, settings_of_options
-
-if TYPE_CHECKING:
-    pass
+from memedit.errors import SettingsError
 
 
 def adapt(
     method: Annotated[str, typer.Option(help="grace, melo, lora, ...")],
     model: Annotated[Path, typer.Option(metavar="DIR", help="Checkpoint folder.")],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder to write; it must not exist yet.")
-    ],
+        Path | None, typer.Option(metavar="DIR", help="Folder to write; it must not exist yet.")
+    ] = None,
+    library: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Register it there: prompts about its edits go to it."),
+    ] = None,
+    name: AdapterId = None,
     edits: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Edits to learn; else the live ones of the memory."),
@@ -48,11 +54,15 @@ def adapt(
     """Learn an adapter for edits and write it; the model's weights are not changed.
 
     All edits are learned together, and each is then asked with the adapter at work. A question is
-    put as a chat turn where the model has a template, anything else is continued.
+    put as a chat turn where the model has a template, anything else is continued. With --library
+    the adapter is taken into a library of LoRAs, and the memory told which of its edits it holds.
 
     Example: memedit adapt --method grace --edits wiki.json --model DIR --out adapters/wiki
     """
     source = Source(edits, format, memory, url, key, config, namespace, limit)
+    if out is None and library is None:
+        raise SettingsError("say where to write: --out DIR, --library DIR, or both")
+    shelf = None if library is None else Registering(library, name, source)
     settings = settings_of_options(setting or [], layer)
     requests, versions = source.read("learn")
     from memedit.engine.loading import load_model, need_models_extra
@@ -63,20 +73,33 @@ def adapt(
     from memedit.modeling.loading_bar import without_loading_bar
     from memedit.modeling.new_folder import check_new
 
-    check_new(out)
+    if out is not None:
+        check_new(out)
     with without_loading_bar():
         loaded = load_model(model, dtype=dtype, device=device)
     adapter = open_adapter(method, settings, prompt_form=AutoForm.of(loaded.tokenizer))
+    if shelf is not None:
+        servable(adapter)
     with progress(f"{method}: {len(requests)} edits") as tell:
         learned = adapter.learn(loaded.model, loaded.tokenizer, requests, tell, edits=versions)
-    adapter.save(out)
+    if out is not None:
+        adapter.save(out)
+    registered: list[str] = []
+    if shelf is not None:
+        with ExitStack() as stack:
+            folders = lora_folders(adapter, out, loaded.model, model, stack)
+            # what is not said with the adapter at work is better written into the prompt
+            ids = [edit.id for edit in versions or ()]
+            silent = {one for one, said in zip(ids, learned.said, strict=True) if not said}
+            registered = [one.name for one in shelf.register(folders, silent)]
     before = sum(learned.losses_before) / len(requests)
     after = sum(learned.losses) / len(requests)
     hosts = sorted(adapter.servable_by)
     if json:
         print_json(
             {
-                "folder": str(out),
+                "folder": None if out is None else str(out),
+                "registered": registered,
                 "method": method,
                 "base": adapter.base,
                 "layer": adapter.layer,
@@ -99,4 +122,9 @@ def adapt(
     for request, said in list(zip(requests, learned.said, strict=True)):
         if not said:
             typer.echo(f"not said: {request.prompt} -> {request.target_new}", err=True)
-    typer.echo(f"written to {out}, for {', '.join(hosts)}")
+    if out is not None:
+        typer.echo(f"written to {out}, for {', '.join(hosts)}")
+    for one in registered:
+        typer.echo(f"registered as {one} in {library}")
+    if library is not None and not registered:
+        typer.echo("not registered: it says none of the targets", err=True)

@@ -12,12 +12,14 @@ from typer.core import TyperGroup
 from memedit import __version__
 from memedit.cli import (
     adapt,
+    adapters,
     agent,
     ask,
     bake,
     delta,
     demo,
     demos,
+    deploy,
     edits,
     eval,
     files,
@@ -124,6 +126,9 @@ app.command("reindex")(maintain.reindex)
 app.command("demo")(demo.demo)
 app.command("bake")(bake.bake)
 app.command("adapt")(adapt.adapt)
+app.add_typer(adapters.app, name="adapters")
+app.command("deploy")(deploy.deploy)
+app.command("undeploy")(deploy.undeploy)
 app.add_typer(eval.app, name="eval")
 app.add_typer(scope.app, name="scope")
 app.command("locate")(locate.locate)

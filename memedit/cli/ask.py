@@ -80,7 +80,7 @@ def _row(line: dict[str, Any]) -> list[str]:
     prompt = line["prompt"]
     probability = 1.0 - line["probabilities"]["unrelated"]
     return [
-        line["action"],
+        " ".join(filter(None, (line["action"], line["adapter"]))),
         line["scope"],
         f"{probability:.3f}",
         ", ".join(line["edits"]),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memedit.cli import options as opt
+from memedit.cli.adapters import AdapterId
 from memedit.cli.output import print_json, progress
+from memedit.cli.registering import Registering
 from memedit.cli.taught import Source, settings_of_options
 from memedit.errors import SettingsError
 
@@ -30,8 +34,12 @@ def bake(
     method: Annotated[str, typer.Option(help="memit, r-rome, alphaedit, emmet, ft-m, ...")],
     model: Annotated[Path, typer.Option(metavar="DIR", help="Checkpoint folder.")],
     into: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder to write; it must not exist yet.")
-    ],
+        Path | None, typer.Option(metavar="DIR", help="Folder to write; it must not exist yet.")
+    ] = None,
+    library: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Register a LoRA there, to be deployed.")
+    ] = None,
+    name: AdapterId = None,
     edits: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Edits to bake; else the live ones of the memory."),
@@ -71,13 +79,18 @@ def bake(
 
     All edits are optimised together. A question is put as a chat turn where the model has a
     template, anything else is continued. What is written can be looked at, added up, merged and
-    shipped with 'memedit delta'.
+    shipped with 'memedit delta'. A LoRA that is registered in a --library can be deployed.
 
     Example: memedit bake --method memit --edits wiki.json --model DIR --into deltas/wiki
     """
     if rank is not None and shape is not Shape.LORA:
         raise SettingsError("--rank is the rank of a LoRA; give it with --as lora")
+    if library is not None and shape is not Shape.LORA:
+        raise SettingsError("--library takes LoRAs; give it with --as lora")
+    if into is None and library is None:
+        raise SettingsError("say where to write: --into DIR, or of a LoRA --library DIR")
     source = Source(edits, format, memory, url, key, config, namespace, limit)
+    shelf = None if library is None else Registering(library, name, source)
     settings = settings_of_options(setting or [], layer)
     requests, versions = source.read("bake")
     from memedit.engine.loading import load_model, need_models_extra
@@ -89,7 +102,8 @@ def bake(
     from memedit.modeling.loading_bar import without_loading_bar
     from memedit.modeling.new_folder import check_new
 
-    check_new(into)
+    if into is not None:
+        check_new(into)
     with without_loading_bar():
         loaded = load_model(model, dtype=dtype, device=device)
     form = AutoForm.of(loaded.tokenizer)
@@ -99,11 +113,19 @@ def bake(
     with progress(f"{method}: {len(requests)} edits") as tell:
         delta = editor.edit(loaded.model, loaded.tokenizer, requests, tell)
     delta = replace(delta, base=model_fingerprint(loaded.model), edits=tuple(versions or ()))
-    extra = _write(delta, shape, model, into, rank)
+    with ExitStack() as stack:
+        folder = into
+        if folder is None:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="memedit-"))) / "lora"
+        extra = _write(delta, shape, model, folder, rank)
+        if shelf is not None:
+            extra["registered"] = [one.name for one in shelf.register([folder])]
     if json:
         from memedit.modeling.delta_files import delta_record
 
-        print_json({"folder": str(into), "as": shape.value, **delta_record(delta), **extra})
+        print_json(
+            {"folder": into and str(into), "as": shape.value, **delta_record(delta), **extra}
+        )
         return
     notes = delta.notes
     typer.echo(f"{method}: {len(requests)} edits, {len(delta.names())} changed parameters")
@@ -112,9 +134,11 @@ def bake(
             f"loss of the new answers, as searched: {notes['loss_before']:.3f} before, "
             f"{notes['loss_after']:.3f} after"
         )
-    for name, value in extra.items():
-        typer.echo(f"{name.replace('_', ' ')}: {value}")
-    typer.echo(f"written as {shape.value} to {into}")
+    for what, value in extra.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        typer.echo(f"{what.replace('_', ' ')}: {shown}")
+    if into is not None:
+        typer.echo(f"written as {shape.value} to {into}")
 
 
 def _write(

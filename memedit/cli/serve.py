@@ -38,6 +38,16 @@ def serve(
     served_model_name: ModelName = None,
     host: Host = None,
     port: Port = None,
+    library: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Adapters that requests may go to.")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FINGERPRINT",
+            help="Of the served model: 'memedit adapters fingerprint'; needed with --library.",
+        ),
+    ] = None,
     on_memory_failure: Annotated[
         str | None, typer.Option(help="open: pass untouched and say so; closed: answer 503.")
     ] = None,
@@ -67,6 +77,7 @@ def serve(
             "on_memory_failure": on_memory_failure,
             "log_level": log_level,
         },
+        "adapters": {"library": library, "base": base},
         "engine": {"model": model, "served_model_name": served_model_name},
     }
     settings = Settings.read(config, flags)
@@ -79,12 +90,13 @@ def serve(
         if model is not None:
             served = served.model_copy(update={"upstream": _start_engine(stack, settings)})
         opened = stack.enter_context(open_memory(settings=settings))
-        router = open_router(opened, settings)
+        router = open_router(opened, settings, adapters=True)
         proxy = create_app(
             served,
             router,
             opened,
             namespace=settings.memory.namespace,
+            adapters=settings.adapters,
             answerer=open_answerer(settings),
         )
         ready = {

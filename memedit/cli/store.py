@@ -179,7 +179,7 @@ class LocalStore:
     def _router(self) -> Router:
         from memedit.wiring import open_router
 
-        return open_router(self.memory, self.settings)
+        return open_router(self.memory, self.settings, adapters=True)
 
     def _spaces(self, namespaces: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(namespaces or (self.settings.memory.namespace,))

@@ -61,6 +61,8 @@ class RouteReport(_Reply):
     reason: Reason
     namespaces: tuple[str, ...]
     method: str | None = None
+    adapter: str | None = None
+    carried: tuple[str, ...] = ()
     edits: tuple[str, ...] = ()
     guarded: tuple[str, ...] = ()
     considered: tuple[Considered, ...] = ()

@@ -10,6 +10,8 @@ from memedit.routing.plan import prepare
 from memedit.routing.route import Reason, Route, RouteQuery
 from memedit.routing.router import Router
 from memedit.routing.steps import (
+    AdapterUnavailable,
+    NeedAdapter,
     NeedRoutes,
     NeedUpstream,
     OwnAnswer,
@@ -22,6 +24,8 @@ from memedit.routing.wire.catalog import WIRE_FORMATS, wire_for
 
 __all__ = [
     "WIRE_FORMATS",
+    "AdapterUnavailable",
+    "NeedAdapter",
     "NeedRoutes",
     "NeedUpstream",
     "OwnAnswer",

@@ -10,7 +10,14 @@ from typing import Any, Protocol, TypeVar
 
 from memedit.errors import MemeditError
 from memedit.routing.route import Route, RouteQuery
-from memedit.routing.steps import NeedRoutes, NeedUpstream, UpstreamReply
+from memedit.routing.steps import (
+    AdapterUnavailable,
+    Need,
+    NeedAdapter,
+    NeedRoutes,
+    NeedUpstream,
+    UpstreamReply,
+)
 
 T = TypeVar("T")
 
@@ -23,20 +30,21 @@ class Decider(Protocol):
 
 
 def run_sync(
-    plan: Generator[NeedRoutes | NeedUpstream, Any, T],
+    plan: Generator[Need, Any, T],
     router: Decider,
     call_upstream: Callable[[NeedUpstream], UpstreamReply],
+    provide: Callable[[NeedAdapter], None] | None = None,
 ) -> T:
     """Run ``plan`` to its end in this thread.
 
-    Errors that memedit raises on purpose are thrown into the plan, which knows the policy; any
-    other leaves at once.
+    ``provide`` sees to adapters; without it none can be used.  Errors that memedit raises on
+    purpose are thrown into the plan, which knows the policy; any other leaves at once.
 
     Raises:
         MemoryFailure: the memory failed and the plan's policy is to say so.
 
     """
-    send: Callable[[Any], NeedRoutes | NeedUpstream] = plan.send
+    send: Callable[[Any], Need] = plan.send
     answer: Any = None
     try:
         while True:
@@ -45,6 +53,9 @@ def run_sync(
             try:
                 if isinstance(need, NeedRoutes):
                     answer = router.decide(need.queries)
+                elif isinstance(need, NeedAdapter):
+                    _need(provide)(need)
+                    answer = None
                 else:
                     answer = call_upstream(need)
             except MemeditError as error:
@@ -57,9 +68,10 @@ def run_sync(
 
 
 async def run_async(
-    plan: Generator[NeedRoutes | NeedUpstream, Any, T],
+    plan: Generator[Need, Any, T],
     decide: Callable[[Sequence[RouteQuery]], Awaitable[list[Route]]],
     call_upstream: Callable[[NeedUpstream], Awaitable[UpstreamReply]],
+    provide: Callable[[NeedAdapter], Awaitable[None]] | None = None,
 ) -> T:
     """Run ``plan`` to its end, awaiting ``decide`` and ``call_upstream``; else like ``run_sync``.
 
@@ -67,7 +79,7 @@ async def run_async(
         MemoryFailure: the memory failed and the plan's policy is to say so.
 
     """
-    send: Callable[[Any], NeedRoutes | NeedUpstream] = plan.send
+    send: Callable[[Any], Need] = plan.send
     answer: Any = None
     try:
         while True:
@@ -76,6 +88,9 @@ async def run_async(
             try:
                 if isinstance(need, NeedRoutes):
                     answer = await decide(need.queries)
+                elif isinstance(need, NeedAdapter):
+                    await _need(provide)(need)
+                    answer = None
                 else:
                     answer = await call_upstream(need)
             except MemeditError as error:
@@ -85,3 +100,9 @@ async def run_async(
         return result
     finally:
         plan.close()
+
+
+def _need(provide: T | None) -> T:
+    if provide is None:
+        raise AdapterUnavailable("nothing here loads adapters; serve through 'memedit serve'")
+    return provide

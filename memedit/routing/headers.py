@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from memedit.routing.route import Route
+from memedit.types import Action
 
 ROUTE = "x-memedit-route"
 REASON = "x-memedit-reason"
@@ -15,6 +16,7 @@ METHOD = "x-memedit-method"
 NOTE = "x-memedit-note"
 DETAIL = "x-memedit-detail"
 GUARD = "x-memedit-guard"
+ADAPTER = "x-memedit-adapter"
 
 MAX_LIST = 1_024
 """Longest list in a header, in characters; what is left out shows as ``...``."""
@@ -29,9 +31,12 @@ def response_headers(routes: Sequence[Route], *, note: str | None, detail: bool)
         REASON: _listed(route.reason.value for route in routes),
     }
     edits = _listed(ref for route in routes for ref in route.edit_ids)
-    methods = _listed(route.method for route in routes if route.method and route.applied)
-    notes = _listed(part for part in (note, *(route.note for route in routes)) if part)
-    for name, value in ((EDITS, edits), (METHOD, methods), (NOTE, notes)):
+    telling = [route for route in routes if route.in_context or route.action is Action.AGENT]
+    methods = _listed(route.method for route in telling if route.method)
+    adapters = _listed(route.adapter for route in routes if route.adapter)
+    said = (note, *(one for route in routes for one in (route.note or "").split(",")))
+    notes = _listed(part for part in said if part)
+    for name, value in ((EDITS, edits), (METHOD, methods), (ADAPTER, adapters), (NOTE, notes)):
         if value:
             headers[name] = value
     if detail:

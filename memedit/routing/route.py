@@ -32,6 +32,8 @@ class RouteQuery:
     namespaces: tuple[str, ...] = (DEFAULT_NAMESPACE,)
     threshold: float | None = None
     """Replaces the classifier's own threshold for this prompt."""
+    model: str | None = None
+    """The model that the request names, for what is deployed for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,21 @@ class Route:
     note: str | None = None
     demonstrations: Demonstrations = NONE_SHOWN
     """The worked examples that are written before the edits."""
+    adapter: str | None = None
+    """The adapter that the request goes to."""
+    carried: tuple[str, ...] = ()
+    """``id@version`` of those applied edits that the adapter holds: they need no words."""
     agent: Mapping[str, Any] | None = field(default=None, compare=False)
     """What an agent did, hop by hop, JSON-ready; also where it came to no answer."""
+
+    @property
+    def in_context(self) -> tuple[ScopeDecision, ...]:
+        """The applied edits that are written into the prompt."""
+        if self.action is Action.AGENT:
+            return ()
+        if self.adapter is None:
+            return self.applied
+        return tuple(one for one in self.applied if one.candidate.edit.ref not in self.carried)
 
     @property
     def edit_ids(self) -> tuple[str, ...]:
@@ -83,7 +98,9 @@ class Route:
             "action": self.action.value,
             "reason": self.reason.value,
             "namespaces": list(self.namespaces),
-            "method": self.method,
+            "method": self.method if self.in_context or self.action is Action.AGENT else None,
+            "adapter": self.adapter,
+            "carried": list(self.carried),
             "edits": list(self.edit_ids),
             "guarded": list(self.guarded),
             "considered": [

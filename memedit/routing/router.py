@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from memedit.errors import MemeditError, MemoryFailure
 from memedit.incontext.base import InContextMethod, Insertion
-from memedit.routing.route import Reason, Route, RouteQuery
+from memedit.routing.adapting import AdapterChooser
+from memedit.routing.route import Reason, Route, RouteQuery, joined
 from memedit.routing.selection import merged, selected
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
 from memedit.scope.query import search_texts
@@ -71,6 +72,7 @@ class Router:
         candidates: int = 5,
         max_edits: int = 4,
         gate: Gate | None = None,
+        adapters: AdapterChooser | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
         """Wire a router.
@@ -83,6 +85,7 @@ class Router:
             max_edits: edits applied to one prompt at most.
             gate: tells before anything is encoded whether a query's texts may concern an edit of
                 its namespaces; those that cannot pass.
+            adapters: chooses the adapter that a prompt goes to; none: everything in context.
             now: the moment for which edits must be valid, aware.
 
         """
@@ -92,6 +95,7 @@ class Router:
         self._candidates = candidates
         self._max_edits = max_edits
         self._gate = gate
+        self._adapters = adapters
         self._now = now
 
     def decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
@@ -117,10 +121,10 @@ class Router:
             MemoryFailure: the in-context method failed; the policy for a failing memory applies.
 
         """
-        if not route.applied:
+        if not route.in_context:
             return Insertion()
         name, method = self._methods[surface]
-        edits = [decision.candidate.edit for decision in route.applied]
+        edits = [decision.candidate.edit for decision in route.in_context]
         try:
             return method.compose(query, edits, surface).behind(route.demonstrations)
         except Exception as error:
@@ -150,6 +154,11 @@ class Router:
         for number, found, vector in self._search(queries, searches, texts):
             routes[number] = self._route(queries[number], found)
             vectors[number] = vector
+        if self._adapters is not None:
+            for number, query in enumerate(queries):
+                decided = routes[number]
+                if decided is not None:
+                    routes[number] = self._adapters.choose(query, decided)
         self._demonstrate(queries, routes, vectors)
         return [route for route in routes if route is not None]
 
@@ -162,14 +171,16 @@ class Router:
         """Choose what is shown before the edits of those prompts that are touched."""
         touched: dict[Surface, list[tuple[int, Route]]] = {}
         for number, route in enumerate(routes):
-            if route is not None and route.applied:
+            if route is not None and route.in_context:
                 touched.setdefault(queries[number].surface, []).append((number, route))
         for surface, group in touched.items():
             _, method = self._methods[surface]
-            edits = [[decision.candidate.edit for decision in route.applied] for _, route in group]
+            edits = [
+                [decision.candidate.edit for decision in route.in_context] for _, route in group
+            ]
             shown = method.demonstrations(np.stack([vectors[number] for number, _ in group]), edits)
             for (number, route), one in zip(group, shown, strict=True):
-                note = FEWER_DEMONSTRATIONS if one.left_out else route.note
+                note = joined(route.note, FEWER_DEMONSTRATIONS if one.left_out else None)
                 routes[number] = replace(route, demonstrations=one, note=note)
 
     def _search(

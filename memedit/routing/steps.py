@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from memedit.errors import MemeditError
 from memedit.routing.guard import Guard
 from memedit.routing.route import Route, RouteQuery
 
@@ -30,6 +31,30 @@ class NeedUpstream:
     """JSON."""
     timeout: float | None = None
     """Seconds for all of it; ``None``: as long as any request of a client's may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedAdapter:
+    """The driver sees to it that the upstream serves this adapter, and answers with nothing.
+
+    It throws ``AdapterUnavailable`` in where that cannot be, or where the request asks for another
+    model than the one that adapters are for.
+    """
+
+    name: str
+    model: str | None
+    """What the request names."""
+
+
+class AdapterUnavailable(MemeditError):
+    """An adapter cannot be used now; ``reason`` is a word for the decision's note."""
+
+    code = "adapter_unavailable"
+    status = 503
+
+    def __init__(self, message: str, reason: str = "failed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +88,13 @@ class Prepared:
     """What else the client should know; the same as in the header ``x-memedit-note``."""
     guard: Guard | None = None
     """What the answer must not tell; none where no erasure was applied."""
+    adapter: str | None = None
+    """The adapter that the body names as its model."""
     answer: OwnAnswer | None = None
     """What is sent back, with ``headers``, instead of forwarding anything."""
 
 
-Need: TypeAlias = NeedRoutes | NeedUpstream
+Need: TypeAlias = NeedRoutes | NeedUpstream | NeedAdapter
 
 Plan: TypeAlias = Generator[Need, Any, Prepared]
 """A request on its way: yields what it needs, is sent the answers, returns ``Prepared``."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from memedit.config import ServeSettings
+from memedit.config import AdapterSettings, ServeSettings
 from memedit.errors import MemeditError, UpstreamError
+from memedit.library import Library
 from memedit.routing import Router, WireFormat, wire_for
 from memedit.routing.answering import Answerer
 from memedit.serving.asgi import (
@@ -31,6 +32,7 @@ from memedit.serving.metrics import Metrics
 from memedit.serving.model_api import ModelApi
 from memedit.serving.pages import Pages
 from memedit.serving.paths import GENERATING, OUR_PREFIX, READ, Paths
+from memedit.serving.residency import Residency
 from memedit.serving.upstream import Upstream, UpstreamCut, relay, request_headers
 from memedit.types import DEFAULT_NAMESPACE
 
@@ -53,6 +55,7 @@ def create_app(
     memory: EditMemory,
     *,
     namespace: str = DEFAULT_NAMESPACE,
+    adapters: AdapterSettings | None = None,
     answerer: Answerer | None = None,
 ) -> App:
     """Make the proxy's ASGI app; it opens its connections when its lifespan starts.
@@ -62,6 +65,7 @@ def create_app(
         router: takes the decisions.
         memory: behind the edit API; the same that the router looks into.
         namespace: of requests that name none.
+        adapters: the section of that name; without a library in it no adapters are used.
         answerer: answers prompts that depend on edits through another hop.
 
     Raises:
@@ -69,7 +73,8 @@ def create_app(
 
     """
     refuse_exposure(settings)
-    return Proxy(settings, router, memory, namespace, answerer)
+    chosen = adapters or AdapterSettings()
+    return Proxy(settings, router, memory, namespace, chosen, answerer)
 
 
 class Proxy:
@@ -81,6 +86,7 @@ class Proxy:
         router: Router,
         memory: EditMemory,
         namespace: str,
+        adapters: AdapterSettings,
         answerer: Answerer | None = None,
     ) -> None:
         self._settings = settings
@@ -93,6 +99,11 @@ class Proxy:
             max_batch=settings.max_batch,
             observe=self._metrics.batch_size.observe,
         )
+        self._residency: Residency | None = None
+        if adapters.library is not None:
+            library = Library(adapters.library)
+            view = memory.adapters.view
+            self._residency = Residency(adapters, library, self._upstream, self._metrics, view)
         self._model_api = ModelApi(
             settings,
             router,
@@ -101,6 +112,7 @@ class Proxy:
             self._guard,
             self._metrics,
             namespace,
+            self._residency,
             answerer,
         )
         self._edit_api = create_edit_api(settings, self._guard, router, memory, namespace)
@@ -124,9 +136,13 @@ class Proxy:
             if message["type"] == "lifespan.startup":
                 await self._upstream.open()
                 self._batcher.start()
+                if self._residency is not None:
+                    self._residency.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self._batcher.close()
+                if self._residency is not None:
+                    await self._residency.close()
                 await self._upstream.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

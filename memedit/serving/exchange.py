@@ -23,6 +23,7 @@ class Exchange:
     """Of a batch whose prompts differ: ``mixed``."""
     reason: str = ""
     edits: str = ""
+    adapter: str = ""
     note: str = ""
     guard: str = ""
     """Where an erasure was applied: whether the answer was ``clear``, or ``withheld``."""
@@ -46,6 +47,7 @@ class Exchange:
         self.route = _one(prepared.headers.get("x-memedit-route", ""))
         self.reason = _one(prepared.headers.get("x-memedit-reason", ""))
         self.edits = prepared.headers.get("x-memedit-edits", "")
+        self.adapter = prepared.adapter or ""
         self.note = prepared.headers.get("x-memedit-note", "")
 
     def fields(self) -> dict[str, object]:
@@ -58,7 +60,10 @@ class Exchange:
         }
         if self.decision_seconds is not None:
             fields["decision_ms"] = round(self.decision_seconds * 1_000, 2)
-        for name in ("wire", "route", "reason", "edits", "note", "guard", "error", "request_id"):
+        for name in ("wire", "route", "reason", "edits", "adapter", "note", "guard"):
+            if value := getattr(self, name):
+                fields[name] = value
+        for name in ("error", "request_id"):
             if value := getattr(self, name):
                 fields[name] = value
         fields["bytes_in"] = self.bytes_in

@@ -54,6 +54,18 @@ class Metrics:
         self.edits_applied = Counter(
             "memedit_edits_applied", "Edits written into requests.", registry=own
         )
+        self.adapter_requests = Counter(
+            "memedit_adapter_requests", "Requests sent to an adapter.", registry=own
+        )
+        self.adapter_loads = Counter(
+            "memedit_adapter_loads",
+            "Adapters that the served model was asked to load or unload: done, or why not.",
+            ("doing", "outcome"),
+            registry=own,
+        )
+        self.adapters_loaded = Gauge(
+            "memedit_adapters_loaded", "Adapters that this proxy has loaded.", registry=own
+        )
         self.guarded = Counter(
             "memedit_guarded_answers",
             "Answers watched for an erased fact: clear, or withheld because they told it.",

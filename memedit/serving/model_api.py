@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -14,6 +16,8 @@ from opentelemetry import trace
 from memedit.config import ServeSettings
 from memedit.errors import MemoryFailure
 from memedit.routing import (
+    AdapterUnavailable,
+    NeedAdapter,
     NeedUpstream,
     OwnAnswer,
     Plan,
@@ -36,7 +40,8 @@ from memedit.serving.departure import UntilClientLeaves
 from memedit.serving.exchange import Exchange
 from memedit.serving.guarded import relay_watched, watched
 from memedit.serving.metrics import Metrics
-from memedit.serving.upstream import Upstream, drained, relay, request_headers
+from memedit.serving.residency import Residency
+from memedit.serving.upstream import Upstream, drained, pass_whole, relay, request_headers
 
 LONG_BODY = 2**18
 """Bodies beyond this are parsed in a thread: a millisecond and more that others need not wait."""
@@ -61,6 +66,7 @@ class ModelApi:
         guard: Guard,
         metrics: Metrics,
         namespace: str,
+        residency: Residency | None = None,
         answerer: Answerer | None = None,
     ) -> None:
         self._settings = settings
@@ -70,6 +76,7 @@ class ModelApi:
         self._guard = guard
         self._metrics = metrics
         self._namespaces = (namespace,)
+        self._residency = residency
         self._answerer = answerer
         self._tracer = trace.get_tracer("memedit")
 
@@ -88,27 +95,72 @@ class ModelApi:
             "memedit.request", attributes={"memedit.wire": wire.name}
         ) as span:
             async with UntilClientLeaves(receive):
-                prepared = await self._prepare(wire, exchange, body, options, headers)
-                span.set_attributes(
-                    {"memedit.route": exchange.route, "memedit.reason": exchange.reason}
-                )
-                if prepared.answer is not None:
-                    exchange.status = 200
+                # A served model that was restarted has forgotten its adapters: it is given them
+                # once more, and then the edits go into the context instead.
+                for provide in (self._provide, self._provide, _no_longer):
+                    async with AsyncExitStack() as held:
+                        ready = partial(provide, held=held, headers=headers)
+                        prepared = await self._prepare(
+                            wire, exchange, body, options, headers, ready
+                        )
+                        span.set_attributes(
+                            {"memedit.route": exchange.route, "memedit.reason": exchange.reason}
+                        )
+                        if await self._forwarded(wire, exchange, prepared, scope, headers, send):
+                            return
+
+    async def _forwarded(
+        self,
+        wire: WireFormat,
+        exchange: Exchange,
+        prepared: Prepared,
+        scope: Scope,
+        headers: CIMultiDict[str],
+        send: Send,
+    ) -> bool:
+        """Forward a request and pass its answer on.
+
+        False: nothing was passed on, since the served model does not know the adapter.
+        """
+        if prepared.answer is not None:
+            exchange.status = 200
+            exchange.started = True
+            exchange.bytes_out = len(prepared.answer.body)
+            await own_reply(prepared.answer, prepared.headers).send(send)
+            return True
+        sent = headers
+        if prepared.guard is not None:
+            sent = headers.copy()
+            sent["accept-encoding"] = "identity"
+        async with self._upstream.request(
+            "POST", scope["raw_path"], scope["query_string"], sent, prepared.body
+        ) as response:
+            exchange.status = response.status
+            if prepared.adapter is not None and self._residency is not None:
+                self._metrics.adapter_requests.inc()
+                if response.status == 404:
+                    said = await drained(response, LONGEST_ANSWER)
+                    if prepared.adapter.encode() in said:
+                        self._residency.forget(prepared.adapter)
+                        return False
                     exchange.started = True
-                    exchange.bytes_out = len(prepared.answer.body)
-                    await own_reply(prepared.answer, prepared.headers).send(send)
-                    return
-                if prepared.guard is not None:
-                    headers["accept-encoding"] = "identity"
-                async with self._upstream.request(
-                    "POST", scope["raw_path"], scope["query_string"], headers, prepared.body
-                ) as response:
-                    exchange.status = response.status
-                    if prepared.guard is not None and response.status == 200:
-                        await self._guarded(wire, exchange, prepared, response, send)
-                        return
-                    exchange.started = True
-                    exchange.bytes_out = await relay(response, send, prepared.headers)
+                    exchange.bytes_out = await pass_whole(response, send, prepared.headers, said)
+                    return True
+            if prepared.guard is not None and response.status == 200:
+                await self._guarded(wire, exchange, prepared, response, send)
+                return True
+            exchange.started = True
+            exchange.bytes_out = await relay(response, send, prepared.headers)
+            return True
+
+    async def _provide(
+        self, need: NeedAdapter, *, held: AsyncExitStack, headers: CIMultiDict[str]
+    ) -> None:
+        """Have the served model load an adapter, and keep it until the answer has been sent."""
+        if self._residency is None:
+            raise AdapterUnavailable("no adapters are served here; set adapters.library")
+        await held.enter_async_context(self._residency.using(need.name))
+        await self._residency.provide(need.name, need.model, headers)
 
     async def _guarded(
         self,
@@ -138,6 +190,7 @@ class ModelApi:
         body: bytes,
         options: RequestOptions,
         headers: CIMultiDict[str],
+        provide: Callable[[NeedAdapter], Coroutine[Any, Any, None]],
     ) -> Prepared:
         begun = time.perf_counter()
         plan = prepare(
@@ -146,10 +199,11 @@ class ModelApi:
             body,
             options,
             on_memory_failure=self._settings.on_memory_failure,
+            adapters=self._residency is not None,
             answerer=self._answerer,
         )
         try:
-            prepared = await self._drive(plan, headers, in_thread=len(body) > LONG_BODY)
+            prepared = await self._drive(plan, headers, provide, in_thread=len(body) > LONG_BODY)
         except MemoryFailure:
             self._metrics.memory_failures.inc()
             raise
@@ -160,19 +214,26 @@ class ModelApi:
         if exchange.reason == "memory_failed":
             self._metrics.memory_failures.inc()
         if prepared.touched:
-            self._metrics.edits_applied.inc(sum(len(route.applied) for route in prepared.routes))
+            self._metrics.edits_applied.inc(sum(len(route.in_context) for route in prepared.routes))
         return prepared
 
-    async def _drive(self, plan: Plan, headers: CIMultiDict[str], *, in_thread: bool) -> Prepared:
+    async def _drive(
+        self,
+        plan: Plan,
+        headers: CIMultiDict[str],
+        provide: Callable[[NeedAdapter], Coroutine[Any, Any, None]],
+        *,
+        in_thread: bool,
+    ) -> Prepared:
         """Give a plan what it asks for until it is done."""
 
         async def ask(need: NeedUpstream) -> UpstreamReply:
             return await self._ask(need, headers)
 
         if not in_thread:
-            return await run_async(plan, self._batcher.routes, ask)
-        bridge = _Bridge(asyncio.get_running_loop(), self._batcher.routes, ask)
-        return await asyncio.to_thread(run_sync, plan, bridge, bridge.ask)
+            return await run_async(plan, self._batcher.routes, ask, provide)
+        bridge = _Bridge(asyncio.get_running_loop(), self._batcher.routes, ask, provide)
+        return await asyncio.to_thread(run_sync, plan, bridge, bridge.ask, bridge.provide)
 
     async def _ask(self, need: NeedUpstream, headers: CIMultiDict[str]) -> UpstreamReply:
         """Ask the upstream something on a plan's behalf, with the client's own headers."""
@@ -201,7 +262,9 @@ class _Bridge:
         loop: asyncio.AbstractEventLoop,
         routes: Callable[[Sequence[RouteQuery]], Coroutine[Any, Any, list[Route]]],
         ask: Callable[[NeedUpstream], Coroutine[Any, Any, UpstreamReply]],
+        provide: Callable[[NeedAdapter], Coroutine[Any, Any, None]],
     ) -> None:
+        self._provide = provide
         self._loop = loop
         self._routes = routes
         self._ask = ask
@@ -213,3 +276,11 @@ class _Bridge:
     def ask(self, need: NeedUpstream) -> UpstreamReply:
         """Have the event loop ask the upstream."""
         return asyncio.run_coroutine_threadsafe(self._ask(need), self._loop).result()
+
+    def provide(self, need: NeedAdapter) -> None:
+        """Have the event loop see to an adapter."""
+        asyncio.run_coroutine_threadsafe(self._provide(need), self._loop).result()
+
+
+async def _no_longer(need: NeedAdapter, *, held: AsyncExitStack, headers: CIMultiDict[str]) -> None:
+    raise AdapterUnavailable(f"the served model forgot {need.name} twice", "forgotten")

@@ -198,6 +198,16 @@ async def relay(
         ) from error
 
 
+async def pass_whole(
+    response: aiohttp.ClientResponse, send: Send, headers: Mapping[str, str], body: bytes
+) -> int:
+    """Pass on an answer whose body has been read already; else as ``relay``."""
+    head = answer_headers(response, headers)
+    await send({"type": "http.response.start", "status": response.status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+    return len(body)
+
+
 def request_headers(
     headers: RawHeaders, credentials: list[tuple[bytes, bytes]] | None
 ) -> CIMultiDict[str]:

@@ -1,4 +1,4 @@
-"""A JSON body that is changed by inserting into its very bytes.
+"""A JSON body that is changed by splicing its very bytes.
 
 Nothing is serialised again: numbers, escapes, key order, duplicate keys and white space all stay
 as the client wrote them, and taking the insertions out again gives back the original bytes.
@@ -33,7 +33,7 @@ class Document:
         self._marked = marked
         self._decoder = json.JSONDecoder()
         self._spans: dict[int, dict[str | int, tuple[int, int]]] = {}
-        self._insertions: list[tuple[int, str]] = []
+        self._splices: list[tuple[int, int, str]] = []
 
     @classmethod
     def parse(cls, body: bytes) -> Document:
@@ -63,7 +63,8 @@ class Document:
             *_, last = islice(_CHARACTER.finditer(literal), at)
             at = last.end()
         # ASCII escapes: also a lone surrogate out of a stored edit can be sent
-        self._insertions.append((start + 1 + at, json.dumps(text)[1:-1]))
+        place = start + 1 + at
+        self._splices.append((place, place, json.dumps(text)[1:-1]))
 
     def insert_ids(self, path: Path, at: int | None, ids: Sequence[int]) -> None:
         """Insert ``ids`` into a non-empty array of ids, before its item ``at`` or at its end."""
@@ -72,15 +73,29 @@ class Document:
             place, text = items[len(items) - 1][1], "".join(f", {number}" for number in ids)
         else:
             place, text = items[at][0], "".join(f"{number}, " for number in ids)
-        self._insertions.append((place, text))
+        self._splices.append((place, place, text))
+
+    def set_text(self, name: str, text: str) -> None:
+        """Put ``text`` in the place of a value of the body itself; one that is absent comes first.
+
+        Of duplicate keys the last one's value is replaced: the one that counts.
+        """
+        opened = self._skip(0)
+        spans = self._children(opened)
+        if name in spans:
+            self._splices.append((*spans[name], json.dumps(text)))
+        else:
+            comma = ", " if spans else ""
+            at = opened + 1
+            self._splices.append((at, at, f"{json.dumps(name)}: {json.dumps(text)}{comma}"))
 
     def to_bytes(self) -> bytes:
-        """Return the body with all insertions made."""
+        """Return the body with all changes made."""
         pieces: list[str] = []
         done = 0
-        for place, text in sorted(self._insertions, key=lambda insertion: insertion[0]):
-            pieces += (self._text[done:place], text)
-            done = place
+        for start, end, text in sorted(self._splices, key=lambda splice: splice[0]):
+            pieces += (self._text[done:start], text)
+            done = end
         pieces.append(self._text[done:])
         return (codecs.BOM_UTF8 if self._marked else b"") + "".join(pieces).encode()
 

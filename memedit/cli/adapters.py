@@ -1,0 +1,227 @@
+"""The commands on a library of adapters: what is there, take one in, retire it, delete it late."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memedit.cli import options as opt
+from memedit.cli.output import print_json, print_json_array, print_table
+from memedit.errors import MissingResourceError, SettingsError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from memedit.memory import AdapterRecord, EditMemory
+
+app = typer.Typer(
+    help="Adapters that requests may go to: in a library on disk, and known to a memory.",
+    no_args_is_help=True,
+)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of an adapter: memedit-ID-VERSION.")]
+LibraryDir = Annotated[
+    Path | None,
+    typer.Option("--library", metavar="DIR", help="The library; else that of the settings."),
+]
+AdapterId = Annotated[
+    str | None,
+    typer.Option("--name", metavar="ID", help="The adapter is called memedit-ID-VERSION."),
+]
+
+
+@app.command("list")
+def list_adapters(
+    memory: opt.MemoryUrl = None, config: opt.ConfigFile = None, json: opt.Json = False
+) -> None:
+    """List the adapters that a memory knows, the edits they hold, and where they are deployed.
+
+    Example: memedit adapters list --memory sqlite:///memedit.db
+    """
+    with opened(memory, config) as store:
+        view = store.adapters.view()
+        rows = [_described(record, store) for record in view.records.values()]
+    for row in rows:
+        row["deployed"] = [
+            {one.kind.value: one.target}
+            for one in view.deployments.values()
+            if one.adapter == row["name"]
+        ]
+    if json:
+        print_json_array(rows)
+        return
+    print_table(
+        ("name", "kind", "method", "edits", "base", "stands"),
+        (
+            [
+                row["name"],
+                row["kind"],
+                row["method"],
+                f"{len(row['edits']) - len(row['outdated'])} of {len(row['edits'])} current",
+                row["base"][:12],
+                _standing(row),
+            ]
+            for row in rows
+        ),
+    )
+
+
+@app.command("add")
+def add(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="From 'memedit adapt' or 'bake --as lora'."),
+    ],
+    name: AdapterId = None,
+    library: LibraryDir = None,
+    memory: opt.MemoryUrl = None,
+    config: opt.ConfigFile = None,
+    json: opt.Json = False,
+) -> None:
+    """Take a LoRA into the library; from the next request on, prompts about its edits go to it.
+
+    Its files are looked through first. Earlier versions under the same name are retired, unless
+    they are deployed.
+
+    Example: memedit adapters add lora/live --name capitals --library adapters
+    """
+    from memedit.cli.registering import register
+
+    root = library_of(library, config)
+    with opened(memory, config) as store:
+        stored, older = register(folder, root, name, store)
+    if json:
+        print_json({**stored.to_dict(), "retired": older})
+        return
+    typer.echo(f"{stored.name}: {len(stored.edits)} edits; vLLM needs a LoRA rank of {stored.rank}")
+    if older:
+        typer.echo(f"retired: {', '.join(older)}")
+
+
+@app.command("retire")
+def retire(
+    name: Name,
+    memory: opt.MemoryUrl = None,
+    config: opt.ConfigFile = None,
+    json: opt.Json = False,
+) -> None:
+    """Send no more requests to an adapter; its edits are written into prompts again.
+
+    Proxies unload it once nobody uses it. Its folder stays until 'memedit adapters prune'.
+
+    Example: memedit adapters retire memedit-capitals-1
+    """
+    with opened(memory, config) as store:
+        record = store.adapters.retire(name)
+    if json:
+        print_json(record.to_dict())
+        return
+    typer.echo(f"{name} is retired")
+
+
+@app.command("prune")
+def prune(
+    library: LibraryDir = None,
+    older_than: Annotated[
+        float, typer.Option(min=0, help="Hours since it was retired; servers must be done with it.")
+    ] = 24.0,
+    memory: opt.MemoryUrl = None,
+    config: opt.ConfigFile = None,
+    json: opt.Json = False,
+) -> None:
+    """Delete the folders of adapters that were retired long ago.
+
+    vLLM ends when a folder goes that it has loaded: make sure that every proxy and server has been
+    up since, or was restarted.
+
+    Example: memedit adapters prune --older-than 24 --library adapters
+    """
+    from memedit.library import Library
+
+    shelf = Library(library_of(library, config))
+    before = datetime.now(UTC) - timedelta(hours=older_than)
+    gone: list[str] = []
+    with opened(memory, config) as store:
+        for record in store.adapters.view().records.values():
+            if record.retired_at is None or record.retired_at > before:
+                continue
+            try:
+                shelf.remove(record.name)
+            except MissingResourceError as error:
+                typer.echo(f"{record.name}: {error}", err=True)
+                continue
+            store.adapters.forget(record.name)
+            gone.append(record.name)
+    if json:
+        print_json({"deleted": gone})
+        return
+    typer.echo(f"deleted: {', '.join(gone) or 'nothing'}")
+
+
+@app.command("fingerprint")
+def fingerprint(
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint folder.")],
+    json: opt.Json = False,
+) -> None:
+    """Print what adapters know a model by: the value of adapters.base, for 'memedit serve'.
+
+    Example: memedit adapters fingerprint examples/atlas/model
+    """
+    from memedit.engine.loading import need_models_extra
+
+    need_models_extra()
+    from memedit.modeling.checkpoint import Checkpoint
+
+    found = Checkpoint(model).fingerprint
+    if json:
+        print_json({"model": str(model), "fingerprint": found})
+    else:
+        typer.echo(found)
+
+
+def opened(memory: str | None, config: Path | None) -> AbstractContextManager[EditMemory]:
+    """Open the memory of the flags and settings, which must be there."""
+    from memedit.config import Settings
+    from memedit.wiring import open_memory
+
+    return open_memory(settings=Settings.read(config, {"memory": {"url": memory}}), create=False)
+
+
+def library_of(given: Path | None, config: Path | None) -> Path:
+    """Return the library that is given, or that of the settings.
+
+    Raises:
+        SettingsError: there is neither.
+
+    """
+    from memedit.config import Settings
+
+    found = given if given is not None else Settings.read(config).adapters.library
+    if found is None:
+        raise SettingsError("no library is named; give --library DIR, or set adapters.library")
+    return found
+
+
+def outdated(record: AdapterRecord, store: EditMemory) -> list[str]:
+    """Return which edits of an adapter are no longer live as it holds them."""
+    from memedit.types import Status
+
+    found = []
+    for ref in record.edits:
+        edit = store.get(ref.split("@")[0])
+        if edit.ref != ref or edit.status is not Status.LIVE:
+            found.append(ref)
+    return found
+
+
+def _described(record: AdapterRecord, store: EditMemory) -> dict[str, Any]:
+    return {**record.to_dict(), "outdated": outdated(record, store)}
+
+
+def _standing(row: dict[str, Any]) -> str:
+    if row["retired_at"] is not None:
+        return f"retired {row['retired_at'][:16]}"
+    places = [f"{kind} {name}" for one in row["deployed"] for kind, name in one.items()]
+    return f"deployed: {', '.join(places)}" if places else "live"

@@ -1,0 +1,154 @@
+"""Taking an adapter into a library and telling a memory which edits it holds: both, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from memedit.errors import InvalidInputError, MemeditError, SettingsError
+
+if TYPE_CHECKING:
+    from memedit.adapters.base import Adapter
+    from memedit.cli.taught import Source
+    from memedit.library import StoredAdapter
+    from memedit.memory import EditMemory
+
+
+class Registering:
+    """Where adapters are registered: a library, and the memory that their edits come from."""
+
+    def __init__(self, library: Path, name: str | None, source: Source) -> None:
+        """Check what can be checked before long work.
+
+        Raises:
+            SettingsError: the edits are none of a memory that can be written here.
+
+        """
+        if source.file is not None or source.url is not None:
+            raise SettingsError(
+                "--library registers which stored edits an adapter holds, so the edits must come "
+                "from a memory; leave out --edits and --url, and name the --memory"
+            )
+        self.library = library
+        self.name = name
+        self._source = source
+
+    def register(
+        self, folders: Sequence[Path], silent: Collection[str] = ()
+    ) -> list[StoredAdapter]:
+        """Register folders as adapters; of several each gets a number behind the name.
+
+        Args:
+            folders: each a LoRA.
+            silent: ids of edits that are not said with the adapter at work: they stay in the
+                context, and a folder that holds no others is left out.
+
+        Raises:
+            MemeditError: one cannot be; those before it are registered.
+
+        """
+        from memedit.config import Settings
+        from memedit.wiring import open_memory
+
+        settings = Settings.read(self._source.config, {"memory": {"url": self._source.memory}})
+        with open_memory(settings=settings, create=False) as memory:
+            return [
+                register(folder, self.library, self._named(number, len(folders)), memory, silent)[0]
+                for number, folder in enumerate(folders, start=1)
+                if not _all_silent(folder, silent)
+            ]
+
+    def _named(self, number: int, count: int) -> str | None:
+        if self.name is None or count == 1:
+            return self.name
+        return f"{self.name}-{number}"
+
+
+def register(
+    folder: Path,
+    library: Path,
+    adapter_id: str | None,
+    memory: EditMemory,
+    silent: Collection[str] = (),
+) -> tuple[StoredAdapter, list[str]]:
+    """Copy a folder into a library and register it in a memory, for all but ``silent`` edits.
+
+    Returns:
+        The adapter, and the names of earlier versions that were retired.
+
+    Raises:
+        MemeditError: it cannot be served, or the memory has not its edits; nothing was changed.
+
+    """
+    from memedit.library import Library
+    from memedit.memory import AdapterKind, AdapterRecord
+
+    shelf = Library(library)
+    stored = shelf.add(folder, adapter_id)
+    record = AdapterRecord(
+        stored.name,
+        stored.base,
+        stored.method,
+        tuple(ref for ref in stored.edits if ref.split("@")[0] not in silent),
+        AdapterKind(stored.kind),
+        stored.sha256,
+    )
+    try:
+        return stored, memory.adapters.register(record)
+    except MemeditError:
+        shelf.remove(stored.name)
+        raise
+
+
+def _all_silent(folder: Path, silent: Collection[str]) -> bool:
+    from memedit.library.manifest import read_stored
+
+    return all(ref.split("@")[0] in silent for ref in read_stored(folder).edits)
+
+
+def servable(adapter: Adapter[Any]) -> None:
+    """Refuse a method that no server loads as a LoRA; asked before it learns.
+
+    Raises:
+        InvalidInputError: names those that can be.
+
+    """
+    from memedit.adapters.catalog import ADAPTERS
+    from memedit.adapters.learned import Host
+
+    if Host.VLLM_LORA in adapter.servable_by:
+        return
+    fit = [name for name in ADAPTERS.names() if Host.VLLM_LORA in ADAPTERS.get(name).servable_by]
+    raise InvalidInputError(
+        f"no server loads an adapter of the method {adapter.name} as a LoRA, which --library is "
+        f"for; expected one of {', '.join(fit)}"
+    )
+
+
+def lora_folders(
+    adapter: Adapter[Any], out: Path | None, model: Any, base_model: Path, stack: ExitStack
+) -> list[Path]:
+    """Return folders that a server loads as LoRAs: one, or one for each block that can be folded.
+
+    Args:
+        adapter: what was learned.
+        out: where it was saved; ``None``: nowhere.
+        model: that it was learned for.
+        base_model: its folder, for people who read the adapter's configuration.
+        stack: removes what is written in passing.
+
+    """
+    drafts = Path(stack.enter_context(TemporaryDirectory(prefix="memedit-")))
+    fold = getattr(adapter, "fold", None)
+    if fold is None:
+        return [out if out is not None else adapter.save(drafts / "adapter")]
+    folders: dict[int, Path] = {}
+    for edit in adapter.edits:
+        number = adapter.block_of(edit.id)  # type: ignore[attr-defined]  # comes with fold
+        if number not in folders:
+            folders[number] = drafts / str(number)
+            fold(edit.id, folders[number], model, base_model=str(base_model))
+    return list(folders.values())

@@ -1,0 +1,133 @@
+"""memedit adapters, deploy, undeploy; adapt and bake into a library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.library.loras import BASE, write_lora
+
+
+@pytest.fixture
+def registered(run: Run, added: dict[str, Any], tmp_path: Path) -> str:
+    """Return the name of an adapter that holds the stored edit."""
+    folder = write_lora(tmp_path / "lora", f"{added['id']}@1")
+    ran = run("adapters", "add", folder, "--name", "capitals", "--library", "lib", "--json")
+    assert ran.code == 0, ran.err
+    return str(ran.json["name"])
+
+
+def test_what_is_registered_is_listed_routed_to_retired_and_deleted(
+    run: Run, registered: str, added: dict[str, Any]
+) -> None:
+    assert registered == "memedit-capitals-1"
+    [row] = run("adapters", "list", "--json").json
+    assert row["edits"] == [f"{added['id']}@1"] and row["outdated"] == [] and row["base"] == BASE
+    env = {"MEMEDIT_ADAPTERS__LIBRARY": "lib", "MEMEDIT_ADAPTERS__BASE": BASE}
+    question = "The capital of Quendoria is"
+    [routed] = run("route", question, "--json", env=env).json
+    assert (routed["action"], routed["adapter"]) == ("adapter", registered)
+    assert registered in run("route", question, env=env).out
+    [without] = run("route", question, "--json").json
+    assert (without["action"], without["adapter"]) == ("in_context", None)
+    assert run("supersede", added["id"], question, "Velden", "-s", "Quendoria").code == 0
+    [newer] = run("route", question, "--json", env=env).json
+    assert (newer["action"], newer["note"]) == ("in_context", "adapter-outdated")
+    assert "0 of 1 current" in run("adapters", "list").out
+    assert run("adapters", "prune", "--library", "lib", "--json").json == {"deleted": []}
+    assert run("adapters", "retire", registered).code == 0
+    assert "retired" in run("adapters", "list").out
+    assert run("adapters", "prune", "--library", "lib", "--json").json == {"deleted": []}
+    gone = run("adapters", "prune", "--older-than", 0, "--library", "lib", "--json").json
+    assert gone == {"deleted": [registered]} and list(Path("lib").iterdir()) == []
+
+
+def test_deploying_and_undoing_it(run: Run, registered: str, added: dict[str, Any]) -> None:
+    env = {"MEMEDIT_ADAPTERS__LIBRARY": "lib", "MEMEDIT_ADAPTERS__BASE": BASE}
+    ran = run("deploy", registered, "-n", "default", "--library", "lib", "--json")
+    expected = {"namespace": "default", "adapter": registered, "before": None, "outdated": []}
+    assert ran.code == 0 and ran.json == expected, ran.err
+    [other] = run("route", "How many legs does a spider have?", "--json", env=env).json
+    assert (other["action"], other["note"]) == ("adapter", "deployed")
+    assert "deployed: namespace default" in run("adapters", "list").out
+    refused = run("adapters", "retire", registered)
+    assert refused.code == 1 and "memedit undeploy --namespace default" in refused.err
+    run("retract", added["id"])
+    again = run("deploy", registered, "--model", "atlas")
+    assert again.code == 0 and "careful: it still says" in again.err
+    assert run("undeploy", "-n", "default", "--json").json["before"] == registered
+    assert run("undeploy", "--model", "atlas").code == 0
+    [other] = run("route", "How many legs does a spider have?", "--json", env=env).json
+    assert other["action"] == "pass"
+
+
+def test_what_is_misused_changes_nothing(run: Run, registered: str, tmp_path: Path) -> None:
+    stranger = write_lora(tmp_path / "stranger", "e-000000000000@1")
+    for arguments, code, said in (
+        (("deploy", registered), 2, "either --namespace NAME or --model NAME"),
+        (("deploy", registered, "-n", "a", "--model", "b"), 2, "either"),
+        (("deploy", "memedit-none-1", "-n", "a"), 1, "no adapter 'memedit-none-1'"),
+        (("undeploy", "-n", "a"), 1, "nothing is deployed"),
+        (("adapters", "retire", "x"), 1, "no adapter 'x'"),
+        (("adapters", "add", tmp_path / "lora"), 2, "no library is named"),
+        (("adapters", "add", tmp_path, "--library", "lib"), 1, "no adapter at"),
+        (("adapters", "add", stranger, "--library", "lib"), 1, "not in this memory"),
+        (("adapters", "add", tmp_path / "lora", "--name", "A", "--library", "lib"), 1, "no id"),
+        (("serve", "--library", "lib"), 2, "adapters.base is not"),
+    ):
+        ran = run(*arguments)
+        assert ran.code == code and said in ran.err, (arguments, ran.code, ran.err)
+    assert [one.name for one in Path("lib").iterdir()] == [registered]
+    (Path("lib") / registered / "adapter_model.safetensors").write_bytes(b"x")
+    ran = run("deploy", registered, "-n", "default", "--library", "lib")
+    assert ran.code == 1 and "damaged" in ran.err
+    [row] = run("adapters", "list", "--json").json
+    assert row["deployed"] == []
+
+
+def test_adapt_and_bake_register_what_they_make(run: Run, tiny_checkpoint: Path) -> None:
+    short = run("add", "Q is", "x", "--subject", "Q", "-n", "short", "--json").json  # one token
+    common = ("--model", tiny_checkpoint, "-n", "short", "--library", "lib", "--json")
+    quick = ("--set", "rank=8", "--set", "training.steps=200", "--set", "training.rate=0.02")
+    lora = run("adapt", "--method", "lora", *quick, "--name", "a", "--out", "out", *common)
+    assert lora.code == 0, lora.err
+    assert (lora.json["said"], lora.json["registered"]) == (1, ["memedit-a-1"])
+    melo = run("adapt", "--method", "melo", *quick, "--layer", 0, "--name", "m", *common)
+    assert melo.code == 0, melo.err
+    assert (melo.json["said"], melo.json["registered"]) == (1, ["memedit-m-1"])
+    weak = run("adapt", "--method", "lora", "--set", "training.steps=1", "--name", "w", *common)
+    assert (weak.json["said"], weak.json["registered"]) == (0, []), "it stays in the context"
+    baked = run(
+        *("bake", "--method", "ft-m", "--as", "lora", "--layer", 1, "--set", "steps=3"),
+        *("--name", "b", *common),
+    )
+    assert baked.code == 0 and baked.json["registered"] == ["memedit-b-1"], baked.err
+    found = run("adapters", "fingerprint", tiny_checkpoint, "--json").json["fingerprint"]
+    rows = run("adapters", "list", "--json").json
+    assert [row["kind"] for row in rows] == ["adapter", "bake", "bake"]  # MELO's is folded
+    for row in rows:
+        assert row["base"] == found and row["edits"] == [f"{short['id']}@1"]
+        assert (Path("lib") / row["name"] / "adapter_config.json").is_file()
+
+
+def test_what_cannot_be_registered_is_said_before_it_is_learned(
+    run: Run, added: dict[str, Any], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "edits.jsonl"
+    file.write_text(json.dumps({"prompt": "A is", "subject": "A", "target_new": "B"}) + "\n")
+    model = ("--model", tiny_checkpoint)
+    library = ("--library", "lib")
+    for arguments, code, said in (
+        (("adapt", "--method", "grace", *model, *library), 1, "expected one of"),
+        (("adapt", "--method", "lora", *model), 2, "say where to write"),
+        (("adapt", "--method", "lora", *model, *library, "--edits", file), 2, "from a memory"),
+        (("bake", "--method", "ft-m", *model), 2, "say where to write"),
+        (("bake", "--method", "ft-m", *model, *library), 2, "with --as lora"),
+    ):
+        ran = run(*arguments)
+        assert ran.code == code and said in ran.err, (arguments, ran.err)
+    assert not Path("lib").exists()
