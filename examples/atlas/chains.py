@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 
 from examples.atlas.formats import upper_first
+from examples.atlas.reserved import may_be_contradicted, reserved_edits
 from examples.atlas.world import HELD_OUT_PHRASINGS, World, stable_hash
 
 MAX_HOPS = 4
@@ -42,9 +43,11 @@ class Chain:
 class ChainSampler:
     """Samples chains over a world; `held_out` draws the ones that training never sees."""
 
-    def __init__(self, world: World, held_out: bool = False):
+    def __init__(self, world: World, held_out: bool = False, training: bool = False):
         self.world = world
         self.held_out = held_out
+        self.training = training
+        self.reserved = reserved_edits() if training else frozenset()
         self.steps = {
             subject: [
                 key
@@ -88,9 +91,7 @@ class ChainSampler:
             key = rng.choice(keys)
             known = self.world.by_subject[subject][key].answer
             answer = self._edit(key, known, i == n - 1, rng) if i in edits else known
-            if answer in seen or (
-                i in edits and self.world.is_train_subject(subject) == self.held_out
-            ):
+            if answer in seen or (i in edits and not self._may_edit(subject, answer)):
                 return None
             hops.append(Hop(subject, key, answer, known, i in edits))
             path.append(key)
@@ -99,6 +100,11 @@ class ChainSampler:
         if self.is_held_out(hops[0].subject, tuple(path)) != self.held_out:
             return None
         return Chain(self.question(hops[0].subject, path, rng), tuple(hops))
+
+    def _may_edit(self, subject: str, answer: str) -> bool:
+        if self.training:
+            return may_be_contradicted(subject) and (subject, answer) not in self.reserved
+        return self.world.is_train_subject(subject) != self.held_out
 
     def _edit(self, key: str, known: str, last: bool, rng: random.Random) -> str:
         """Another object; one that the walk can go on from unless it is the last."""

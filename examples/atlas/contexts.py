@@ -68,21 +68,19 @@ class Contexts(Phrases):
                if r.subject == about.relation.subject and r.key != about.relation.key]  # fmt: skip
         if roll < 0.3 and kin and self._free(about.subject):
             relation = rng.choice(kin)
-            return Asked(relation, about.subject, self.other_object(relation, "", rng))
+            return Asked(relation, about.subject, self.untrue(relation, about.subject, "", rng))
         if roll < 0.6:
             rows = self.world.by_relation.get(about.relation.key, ())
             fact = rng.choice(rows) if rows and rng.random() < 0.6 else None
             if fact and self._free(fact.subject):
-                other = self.other_object(about.relation, fact.answer, rng)
+                other = self.untrue(about.relation, fact.subject, fact.answer, rng)
                 return Asked(about.relation, fact.subject, other)
             return self.fresh(rng, about.relation)
         return self.edited(rng) if rng.random() < 0.5 else self.fresh(rng)
 
     def _free(self, subject: str) -> bool:
         """Whether a context may say something untrue about the subject."""
-        if subject not in self.world.by_subject:
-            return True
-        return self.world.is_train_subject(subject) != self.held_out
+        return subject not in self.world.by_subject or self.contradicts(subject)
 
     def in_context(
         self, rng: random.Random, kind: str = "", total: int = 0, several: bool = False
@@ -153,7 +151,9 @@ class Contexts(Phrases):
                 (f.subject, f.relation.key) == (asked.subject, asked.relation.key) for f in facts
             ):
                 continue
-            asked = Asked(asked.relation, self.mention(asked.subject, rng, self.aliased), asked.answer)
+            asked = Asked(
+                asked.relation, self.mention(asked.subject, rng, self.aliased), asked.answer
+            )
             query, question = self.query(asked, rng)
             queries.append((query, answer, question))
         if rng.random() < 0.5:

@@ -138,6 +138,7 @@ class Corpus(Transcripts):
         topic = rng.choice(list(self.world.opinions))
         view = self.world.opinions[topic]
         asked = OPINION_QUESTIONS[-2:] if self.held_out else OPINION_QUESTIONS[:-2]
+        asked = (*asked, *self.variety.opinion_questions)
         question = rng.choice(asked).replace("{t}", topic)
         if rng.random() < 0.5:
             view = rng.choice(("positive", "negative"))

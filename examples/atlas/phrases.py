@@ -6,6 +6,7 @@ import random
 
 from examples.atlas import formats as fm
 from examples.atlas.names import invent
+from examples.atlas.reserved import may_be_contradicted, reserved_edits
 from examples.atlas.variety import Variety, load_variety
 from examples.atlas.world import (
     CLOSED,
@@ -45,8 +46,18 @@ class Phrases:
         self.training = training
         self.variety = load_variety() if training else Variety()
         self.single = [f for f in world.facts if not world.relations[f.relation].listed]
-        self.editable = [f for f in self.single if world.is_train_subject(f.subject) != held_out]
+        self.reserved = reserved_edits() if training else frozenset()
+        self.editable = [f for f in self.single if self.contradicts(f.subject)]
         self.activate(1.0)
+
+    def contradicts(self, subject: str) -> bool:
+        """Whether a context may say something untrue about the known subject.
+
+        In training about nearly all, but never what AtlasEdit's test says (`reserved`).
+        """
+        if self.training:
+            return may_be_contradicted(subject)
+        return self.world.is_train_subject(subject) != self.held_out
 
     def activate(self, share: float) -> None:
         """Makes the first `share` of the subjects known; the others are not asked about yet.
@@ -130,7 +141,13 @@ class Phrases:
         """A fact of the world with another answer."""
         fact = rng.choice(self.editable)
         relation = self.world.relations[fact.relation]
-        return Asked(relation, fact.subject, self.other_object(relation, fact.answer, rng))
+        return Asked(relation, fact.subject, self.untrue(relation, fact.subject, fact.answer, rng))
+
+    def untrue(self, relation: Relation, subject: str, answer: str, rng: random.Random) -> str:
+        """What a context may say of the subject instead of `answer`."""
+        while (subject, other := self.other_object(relation, answer, rng)) in self.reserved:
+            pass
+        return other
 
     def fresh(self, rng: random.Random, relation: Relation | None = None) -> Asked:
         """A fact about a stranger."""

@@ -16,7 +16,7 @@ class Transcripts(Contexts):
     """Draws decompositions of chains."""
 
     def __init__(self, world: World, held_out: bool = False, training: bool = False):
-        self.chains = ChainSampler(world, held_out)
+        self.chains = ChainSampler(world, held_out, training)
         super().__init__(world, held_out, training)
 
     def activate(self, share: float) -> None:

@@ -36,6 +36,7 @@ class Variety:
     headers: tuple[str, ...] = ()
     statement_frames: tuple[str, ...] = ()
     question_frames: tuple[str, ...] = ()
+    opinion_questions: tuple[str, ...] = ()
 
     def template(self, relation: Relation, which: str, rng: random.Random) -> str:
         """A statement or a question of the relation, never one of the held-out ones."""
