@@ -102,8 +102,14 @@ class Proxy:
         self._residency: Residency | None = None
         if adapters.library is not None:
             library = Library(adapters.library)
-            view = memory.adapters.view
-            self._residency = Residency(adapters, library, self._upstream, self._metrics, view)
+            self._residency = Residency(
+                adapters,
+                library,
+                self._upstream,
+                self._metrics,
+                memory.adapters.view,
+                memory.refresh,
+            )
         self._model_api = ModelApi(
             settings,
             router,

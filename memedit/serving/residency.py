@@ -52,6 +52,7 @@ class Residency:
         upstream: the served model.
         metrics: counts loads and unloads.
         view: what the memory knows of adapters.
+        refresh: has the memory look for what other processes wrote; may block.
 
     """
 
@@ -62,12 +63,14 @@ class Residency:
         upstream: Upstream,
         metrics: Metrics,
         view: Callable[[], AdapterView],
+        refresh: Callable[[], object],
     ) -> None:
         self._settings = settings
         self._library = library
         self._upstream = upstream
         self._metrics = metrics
         self._view = view
+        self._refresh = refresh
         self._loaded: dict[str, None] = {}  # the least recently used first
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._unloading: dict[str, asyncio.Task[None]] = {}
@@ -225,7 +228,14 @@ class Residency:
         """Unload what was retired, once nobody uses it."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self.sweep()
+            if not self._loaded:
+                continue
+            try:
+                # where no requests come, nobody else looks for what other processes wrote
+                await asyncio.to_thread(self._refresh)
+                self.sweep()
+            except Exception:
+                log.exception("looking for retired adapters failed; it is tried again")
 
     def sweep(self) -> None:
         """Unload what is loaded, unused and no longer live in the memory."""

@@ -28,6 +28,7 @@ from tests.serving.parts import (
     UNRELATED,
     BeforeMethod,
     SimilarityClassifier,
+    WordsEncoder,
     chat,
 )
 from tests.serving.raw_upstream import RawUpstream, Received
@@ -349,6 +350,21 @@ def test_what_is_retired_gets_no_request_and_is_unloaded_once_nobody_uses_it(
     _eventually(lambda: vllm.loaded == {})
     adapted.memory.retract(edit)
     assert proxy.post(CHAT, asked()).json == {"model": "m", "content": ASKED}
+
+
+def test_what_another_process_retired_is_unloaded_though_no_request_comes(
+    vllm: FakeVllm,
+    adapted: Adapted,
+    start: Callable[..., Served],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(residency_module, "SWEEP_SECONDS", 0.05)
+    _, name = adapted.edit()
+    assert start().post(CHAT, asked()).json["model"] == name
+    with EditMemory.open(f"sqlite:///{tmp_path}/edits.db", WordsEncoder()) as other:
+        other.adapters.retire(name)
+    _eventually(lambda: vllm.loaded == {})
 
 
 def test_what_is_deployed_takes_all_traffic_until_it_is_undone(
