@@ -32,6 +32,8 @@ COMMANDS = (
         "delta merge",
         "delta lora",
     ),
+    *("adapters list", "adapters add", "adapters retire", "adapters prune"),
+    *("adapters fingerprint", "deploy", "undeploy", "mcp"),
 )
 
 
