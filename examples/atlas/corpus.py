@@ -1,8 +1,9 @@
 """The stream of training documents: facts to remember, contexts to follow, chains to decompose.
 
 `Corpus.mixture` holds the kinds of documents and their shares. Nothing here is held out by luck:
-held-out phrasings, held-out styles, held-out chains and the subjects of AtlasEdit's test split
-(as edits) never occur; evaluation draws from exactly those.
+held-out phrasings, held-out styles, held-out chains and the edits of AtlasEdit's test split never
+occur in training; evaluation draws from exactly those phrasings, styles and chains, and from edits
+of the test split's subjects.
 """
 
 from __future__ import annotations

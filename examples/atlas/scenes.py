@@ -4,7 +4,7 @@
 follows in the context the way memedit states them, and forgets nothing beside, and whose
 paraphrases memedit's default scope classifier recognises; it writes data/demo.json. The scenes
 are chosen to work: they show the mechanism and measure nothing. Subjects are of AtlasEdit's test
-split: training never saw an edit of them.
+split.
 """
 
 from __future__ import annotations
