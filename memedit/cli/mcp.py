@@ -59,12 +59,13 @@ def mcp(
     if address is not None:
         listen(*address, "http").close()  # a taken port is said before anything is opened
     settings = Settings.read(config, {"memory": {"url": memory}})
-    configure_logging(settings.serve.log_level)
-    # The SDK's own lines may hold what clients sent, which is questions.
-    sdk = logging.getLogger("mcp")
-    sdk.handlers[:], sdk.propagate = [logging.NullHandler()], False
     spaces = tuple(namespace or (settings.memory.namespace,))
     with open_memory(settings=settings, create=False) as opened:
+        # Not before: what cannot be served is said by the command and changes no logging.
+        configure_logging(settings.serve.log_level)
+        # The SDK's own lines may hold what clients sent, which is questions.
+        sdk = logging.getLogger("mcp")
+        sdk.handlers[:], sdk.propagate = [logging.NullHandler()], False
         router = _Logged(open_router(opened, settings))
         server = mcp_server.tool_server(EditLookup(router, Lookup(spaces, threshold)))
         if address is None:
