@@ -11,7 +11,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
@@ -164,7 +164,9 @@ class Adapter(ABC, Generic[C]):
             )
         gone = {edit.id for edit in learned.replaced} | ids
         kept = tuple(one for one in self.held if one.edit.id not in gone)
-        fresh.held = kept + tuple(new)
+        fresh.held = kept + tuple(
+            replace(one, said=said) for one, said in zip(new, learned.said, strict=True)
+        )
         self.__dict__.update(fresh.__dict__)
         return learned
 

@@ -77,7 +77,11 @@ def save_adapter(adapter: Adapter[Any], folder: Path) -> Path:
         "base": adapter.base,
         "layer": adapter.layer,
         "edits": [
-            {**asdict(one.edit), "request": one.request.model_dump(mode="json")}
+            {
+                **asdict(one.edit),
+                "request": one.request.model_dump(mode="json"),
+                "said": one.said,
+            }
             for one in adapter.held
         ],
         "state": state,
@@ -120,6 +124,7 @@ def load_adapter(folder: Path, **forms: Any) -> Adapter[Any]:
             HeldEdit(
                 EditVersion(edit["id"], edit["version"]),
                 EditRequest.model_validate(edit["request"]),
+                bool(edit.get("said", True)),
             )
             for edit in manifest["edits"]
         ]

@@ -45,6 +45,8 @@ class HeldEdit:
 
     edit: EditVersion
     request: EditRequest
+    said: bool = True
+    """Whether its target was said, greedily, when it was learned; see ``Learned.said``."""
 
 
 @dataclass(frozen=True, slots=True)

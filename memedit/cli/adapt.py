@@ -116,6 +116,7 @@ def adapt(
                 "servable_by": hosts,
             }
         )
+        _end(library, registered)
         return
     typer.echo(f"{method}: {sum(learned.said)} of {len(requests)} targets are said")
     typer.echo(f"loss of the new answers: {before:.3f} before, {after:.3f} after")
@@ -127,4 +128,15 @@ def adapt(
     for one in registered:
         typer.echo(f"registered as {one} in {library}")
     if library is not None and not registered:
-        typer.echo("not registered: it says none of the targets", err=True)
+        typer.echo(
+            "not registered: it says none of the targets; try more steps, such as "
+            "--set training.steps=200",
+            err=True,
+        )
+    _end(library, registered)
+
+
+def _end(library: Path | None, registered: list[str]) -> None:
+    """End with 1 where something was to be registered, and nothing was fit for it."""
+    if library is not None and not registered:
+        raise typer.Exit(1)

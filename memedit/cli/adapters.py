@@ -95,7 +95,10 @@ def add(
     if json:
         print_json({**stored.to_dict(), "retired": older})
         return
-    typer.echo(f"{stored.name}: {len(stored.edits)} edits; vLLM needs a LoRA rank of {stored.rank}")
+    said = f"{len(stored.edits)} edits"
+    if stored.silent:
+        said = f"{len(stored.edits) - len(stored.silent)} of {said}, which it learned to say"
+    typer.echo(f"{stored.name}: {said}; vLLM needs a LoRA rank of {stored.rank}")
     if older:
         typer.echo(f"retired: {', '.join(older)}")
 
@@ -141,6 +144,8 @@ def prune(
     from memedit.library import Library
 
     shelf = Library(library_of(library, config))
+    if not shelf.root.is_dir():
+        raise MissingResourceError(f"there is no library at {shelf.root}; nothing was deleted")
     before = datetime.now(UTC) - timedelta(hours=older_than)
     gone: list[str] = []
     with opened(memory, config) as store:

@@ -58,7 +58,8 @@ def deploy(
         result = {kind.value: target, "adapter": name, "before": before, "outdated": old}
         print_json(result)
         return
-    typer.echo(f"{name} serves the {kind.value} {target}" + (f", not {before}" if before else ""))
+    instead = f", not {before}" if before not in (None, name) else ""
+    typer.echo(f"{name} serves the {kind.value} {target}{instead}")
     if old:
         typer.echo(
             f"careful: it still says what {len(old)} edits said that have changed since: "

@@ -38,7 +38,7 @@ def mcp(
     """Serve the look-up of edits as a tool to MCP clients, over stdin and stdout or over HTTP.
 
     The one tool, look_up_edits, takes a question and returns the facts that concern it. Edits
-    that others write to the memory are found at the next call. Needs memedit[mcp].
+    that others write to the memory are found at the next call. Needs the extra 'mcp' of memedit.
 
     Example: memedit mcp --memory sqlite:////home/me/memedit.db
     """

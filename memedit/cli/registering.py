@@ -25,15 +25,18 @@ class Registering:
 
         Raises:
             SettingsError: the edits are none of a memory that can be written here.
+            InvalidInputError: the name cannot be one.
 
         """
+        from memedit.library.library import checked_id
+
         if source.file is not None or source.url is not None:
             raise SettingsError(
                 "--library registers which stored edits an adapter holds, so the edits must come "
                 "from a memory; leave out --edits and --url, and name the --memory"
             )
         self.library = library
-        self.name = name
+        self.name = name if name is None else checked_id(name)
         self._source = source
 
     def register(
@@ -74,25 +77,35 @@ def register(
     memory: EditMemory,
     silent: Collection[str] = (),
 ) -> tuple[StoredAdapter, list[str]]:
-    """Copy a folder into a library and register it in a memory, for all but ``silent`` edits.
+    """Copy a folder into a library and register it in a memory, for the edits that it says.
+
+    Those of ``silent``, and those that the folder itself says were not learned, stay in the
+    context.
 
     Returns:
         The adapter, and the names of earlier versions that were retired.
 
     Raises:
+        InvalidInputError: it says none of its edits; nothing was changed.
         MemeditError: it cannot be served, or the memory has not its edits; nothing was changed.
 
     """
     from memedit.library import Library
+    from memedit.library.manifest import read_stored
     from memedit.memory import AdapterKind, AdapterRecord
 
+    if _all_silent(folder, silent):
+        raise InvalidInputError(
+            f"{folder} did not learn to say any of its {len(read_stored(folder).edits)} edits, so "
+            "no prompt may go to it; learn it again, for example with more steps"
+        )
     shelf = Library(library)
     stored = shelf.add(folder, adapter_id)
     record = AdapterRecord(
         stored.name,
         stored.base,
         stored.method,
-        tuple(ref for ref in stored.edits if ref.split("@")[0] not in silent),
+        tuple(ref for ref in stored.edits if ref.split("@")[0] not in {*silent, *stored.silent}),
         AdapterKind(stored.kind),
         stored.sha256,
     )
@@ -106,7 +119,9 @@ def register(
 def _all_silent(folder: Path, silent: Collection[str]) -> bool:
     from memedit.library.manifest import read_stored
 
-    return all(ref.split("@")[0] in silent for ref in read_stored(folder).edits)
+    stored = read_stored(folder)
+    unsaid = {*silent, *stored.silent}
+    return bool(stored.edits) and all(ref.split("@")[0] in unsaid for ref in stored.edits)
 
 
 def servable(adapter: Adapter[Any]) -> None:

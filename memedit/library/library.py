@@ -38,6 +38,20 @@ _ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
 
+def checked_id(adapter_id: str) -> str:
+    """Return what stands between ``memedit-`` and the version in an adapter's name.
+
+    Raises:
+        InvalidInputError: that is no id.
+
+    """
+    if _ID.fullmatch(adapter_id) is None:
+        raise InvalidInputError(
+            f"{adapter_id[:80]!r} is no id of an adapter; expected 1 to 64 of a-z, 0-9 and -"
+        )
+    return adapter_id
+
+
 class Library:
     """The adapters below one folder; nothing is kept in memory, so that it may be shared."""
 
@@ -126,11 +140,7 @@ class Library:
                 "it with 'memedit adapt' or 'memedit bake'"
             )
         places = check_stored(stored)
-        chosen = stored.sha256[:12] if adapter_id is None else adapter_id
-        if _ID.fullmatch(chosen) is None:
-            raise InvalidInputError(
-                f"{chosen[:80]!r} is no id of an adapter; expected 1 to 64 of a-z, 0-9 and -"
-            )
+        chosen = stored.sha256[:12] if adapter_id is None else checked_id(adapter_id)
         files = {one: digest_of(stored.folder / one) for one in (PEFT_CONFIG, PEFT_TENSORS)}
         shelf = {
             "kind": stored.kind,

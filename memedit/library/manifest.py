@@ -45,6 +45,8 @@ class StoredAdapter:
     method: str
     edits: tuple[str, ...]
     """``id@version``."""
+    silent: frozenset[str]
+    """Ids of those whose targets were not said when it was learned."""
     rank: int
     """The largest in it: what ``--max-lora-rank`` must allow."""
     sha256: str
@@ -63,6 +65,7 @@ class StoredAdapter:
             "base": self.base,
             "method": self.method,
             "edits": list(self.edits),
+            "silent": sorted(self.silent),
             "rank": self.rank,
             "sha256": self.sha256,
         }
@@ -101,6 +104,9 @@ def read_stored(folder: Path) -> StoredAdapter:
             base=str(manifest["base"]),
             method=str(manifest["method"]),
             edits=tuple(f"{one['id']}@{int(one['version'])}" for one in manifest["edits"]),
+            silent=frozenset(
+                str(one["id"]) for one in manifest["edits"] if one.get("said", True) is False
+            ),
             rank=max([int(config["r"]), *map(int, config.get("rank_pattern", {}).values())]),
             sha256=str(manifest["sha256"]),
             files={str(name): str(digest) for name, digest in shelf.get("files", {}).items()},

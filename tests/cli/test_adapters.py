@@ -46,6 +46,24 @@ def test_what_is_registered_is_listed_routed_to_retired_and_deleted(
     assert gone == {"deleted": [registered]} and list(Path("lib").iterdir()) == []
 
 
+def test_an_edit_that_an_adapter_did_not_learn_to_say_stays_in_the_context(
+    run: Run, added: dict[str, Any], tmp_path: Path
+) -> None:
+    question = "The anthem of Marovia is"
+    other = run("add", question, "Vel", "--subject", "Marovia", "--json").json
+    folder = write_lora(tmp_path / "lora", f"{added['id']}@1", f"{other['id']}@1")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["edits"][1]["said"] = False
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    ran = run("adapters", "add", folder, "--name", "half", "--library", "lib")
+    assert ran.code == 0, ran.err
+    [row] = run("adapters", "list", "--json").json
+    assert row["edits"] == [f"{added['id']}@1"]
+    env = {"MEMEDIT_ADAPTERS__LIBRARY": "lib", "MEMEDIT_ADAPTERS__BASE": BASE}
+    [routed] = run("route", question, "--json", env=env).json
+    assert (routed["action"], routed["adapter"]) == ("in_context", None)
+
+
 def test_deploying_and_undoing_it(run: Run, registered: str, added: dict[str, Any]) -> None:
     env = {"MEMEDIT_ADAPTERS__LIBRARY": "lib", "MEMEDIT_ADAPTERS__BASE": BASE}
     ran = run("deploy", registered, "-n", "default", "--library", "lib", "--json")
@@ -57,6 +75,8 @@ def test_deploying_and_undoing_it(run: Run, registered: str, added: dict[str, An
     refused = run("adapters", "retire", registered)
     assert refused.code == 1 and "memedit undeploy --namespace default" in refused.err
     run("retract", added["id"])
+    twice = run("deploy", registered, "-n", "default")
+    assert twice.code == 0 and "not memedit" not in twice.out
     again = run("deploy", registered, "--model", "atlas")
     assert again.code == 0 and "careful: it still says" in again.err
     assert run("undeploy", "-n", "default", "--json").json["before"] == registered
@@ -77,6 +97,7 @@ def test_what_is_misused_changes_nothing(run: Run, registered: str, tmp_path: Pa
         (("adapters", "add", tmp_path, "--library", "lib"), 1, "no adapter at"),
         (("adapters", "add", stranger, "--library", "lib"), 1, "not in this memory"),
         (("adapters", "add", tmp_path / "lora", "--name", "A", "--library", "lib"), 1, "no id"),
+        (("adapters", "prune", "--library", "nowhere"), 1, "no library at"),
         (("serve", "--library", "lib"), 2, "adapters.base is not"),
     ):
         ran = run(*arguments)
@@ -101,6 +122,11 @@ def test_adapt_and_bake_register_what_they_make(run: Run, tiny_checkpoint: Path)
     assert (melo.json["said"], melo.json["registered"]) == (1, ["memedit-m-1"])
     weak = run("adapt", "--method", "lora", "--set", "training.steps=1", "--name", "w", *common)
     assert (weak.json["said"], weak.json["registered"]) == (0, []), "it stays in the context"
+    assert weak.code == 1, "a script can tell"
+    steps = ("--method", "lora", "--set", "training.steps=1", "--out", "weak")
+    assert run("adapt", *steps, "--model", tiny_checkpoint, "-n", "short").code == 0
+    later = run("adapters", "add", "weak", "--library", "lib")
+    assert later.code == 1 and "did not learn to say" in later.err
     baked = run(
         *("bake", "--method", "ft-m", "--as", "lora", "--layer", 1, "--set", "steps=3"),
         *("--name", "b", *common),
@@ -124,6 +150,7 @@ def test_what_cannot_be_registered_is_said_before_it_is_learned(
     for arguments, code, said in (
         (("adapt", "--method", "grace", *model, *library), 1, "expected one of"),
         (("adapt", "--method", "lora", *model), 2, "say where to write"),
+        (("adapt", "--method", "lora", *model, *library, "--name", "a/b"), 1, "no id"),
         (("adapt", "--method", "lora", *model, *library, "--edits", file), 2, "from a memory"),
         (("bake", "--method", "ft-m", *model), 2, "say where to write"),
         (("bake", "--method", "ft-m", *model, *library), 2, "with --as lora"),
