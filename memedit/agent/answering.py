@@ -116,4 +116,5 @@ def _told(trace: Trace) -> dict[str, Any]:
         }
         for hop in trace.hops
     ]
-    return {"ended": trace.ended.value, "calls": trace.usage.calls, "hops": hops}
+    told = {"ended": trace.ended.value, "calls": trace.usage.calls, "hops": hops}
+    return told if trace.error is None else {**told, "error": trace.error}
