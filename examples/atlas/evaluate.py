@@ -68,8 +68,8 @@ class Evaluation:
         self.seed = seed
         self.trained = Corpus(self.world)
         self.unseen = Corpus(self.world, held_out=True)
-        self.alien = Corpus(self.world, held_out=True)
-        self.alien.editable = [f for f in self.alien.single if not may_be_contradicted(f.subject)]
+        self.spared = Corpus(self.world, held_out=True)
+        self.spared.editable = [f for f in self.spared.single if not may_be_contradicted(f.subject)]
         self.trained.activate(share)
         self.unseen.activate(share)
 
@@ -99,7 +99,7 @@ class Evaluation:
         yield Score("recall, unseen phrasing", exact("b", self._recall(self.unseen)), 0.95, n)
         yield Score("override by one fact", exact("c", self._context("override", 1)), 0.97, n)
         yield Score("override among 8 facts", exact("d", self._context("override", 8)), 0.95, n)
-        never = exact("c", lambda rng: self.alien.in_context(rng, "override", 1))
+        never = exact("c", lambda rng: self.spared.in_context(rng, "override", 1))
         yield Score("override, subjects that no training context contradicts", never, None, n)
         yield Score("new fact, one", exact("e", self._context("new", 1)), None, n)
         yield Score("new fact among 8 facts", exact("f", self._context("new", 8)), None, n)
