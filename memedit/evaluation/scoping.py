@@ -18,6 +18,7 @@ import numpy.typing as npt
 from memedit.errors import InvalidInputError
 from memedit.evaluation.cases import EditCase, Metric, Probe
 from memedit.evaluation.matching import words
+from memedit.indexes.names import NameIndex, names_of
 from memedit.types import EditRequest
 
 Floats = npt.NDArray[np.float64]
@@ -84,15 +85,18 @@ def scope_probes(
 ) -> tuple[list[EditRequest], list[ScopeProbe]]:
     """Return the edits of all cases, in order, and the prompts that are asked with them in memory.
 
-    An edit of the same subject and target as the prompt's own counts as its own.  Prompts come from
-    the cases for which ``asked`` is true, edits from all.
+    An edit of the same subject and target as the prompt's own counts as its own.  A prompt that
+    nothing should fire on is faulty where it names the subject of any edit in memory and may ask
+    what that changes.  Prompts come from the cases for which ``asked`` is true, edits from all.
     """
     edits = [request for case in cases for request in case.requests]
     alike: dict[tuple[str, str], set[int]] = defaultdict(set)
-    about: dict[str, list[EditRequest]] = defaultdict(list)
+    about: dict[str, list[int]] = defaultdict(list)
+    named = NameIndex()
     for number, edit in enumerate(edits):
         alike[edit.subject.casefold(), edit.target_new.casefold()].add(number)
-        about[edit.subject.casefold()].append(edit)
+        about[edit.subject.casefold()].append(number)
+        named.add(number, names_of(edit.subject, edit.aliases))
     probes = []
     first = 0
     for case in cases:
@@ -108,14 +112,15 @@ def scope_probes(
             if probe.metric in _FIRING:
                 probes.append(ScopeProbe(probe.prompt, kind, own, where))
             elif probe.metric is Metric.LOCALITY:
-                rivals = [edit for one in mine for edit in about[one.subject.casefold()]]
-                faulty = any(asks_an_edit(probe, edit) for edit in rivals)
+                rivals = {rival for one in mine for rival in about[one.subject.casefold()]}
+                rivals.update(named.find(probe.prompt, len(edits)))
+                faulty = any(asks_an_edit(probe, edits[rival]) for rival in rivals)
                 probes.append(ScopeProbe(probe.prompt, kind, frozenset(), where, faulty))
     return edits, probes
 
 
 def asks_an_edit(probe: Probe, edit: EditRequest) -> bool:
-    """Tell whether a locality probe about the edit's subject may ask what the edit changes.
+    """Tell whether a locality probe that names an edit's subject may ask what the edit changes.
 
     It may where the answers share a word, or the prompts, without subject and framing, a stem.
     Broad on purpose: what it lets through is unrelated.

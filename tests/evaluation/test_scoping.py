@@ -57,6 +57,15 @@ def test_probes_know_their_edits_and_which_of_them_may_ask_one() -> None:
     assert by_text["The anthem of Arda is"].own == frozenset()
 
 
+def test_a_far_prompt_that_asks_what_another_case_edits_is_faulty() -> None:
+    far = (
+        asked(Metric.LOCALITY, "Out_Of_Distribution", "What is the capital of Bree?", "Obu"),
+        asked(Metric.LOCALITY, "Out_Of_Distribution", "Who sang for Bree?", "Ina"),
+    )
+    _, probes = scope_probes([case("toy[0]", "Arda", *far), case("toy[1]", "Bree")])
+    assert [probe.faulty for probe in probes] == [True, False]
+
+
 def test_rows_count_what_was_judged() -> None:
     _, probes = scope_probes(CASES)
     said = {
