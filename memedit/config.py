@@ -86,6 +86,9 @@ class ScopeSettings(_Section):
     """Which prompts an edit concerns."""
 
     classifier: str = Field("pair", description="Registry name of the scope classifier.")
+    weights: Path | None = Field(
+        None, description="A classifier's own folder, as 'memedit scope train' makes it."
+    )
     threshold: float | None = Field(
         None, ge=0, le=1, description="Probability from which an edit fires; none: calibrated."
     )

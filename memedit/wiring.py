@@ -70,8 +70,10 @@ def _judge(settings: Settings, encoder: Encoder) -> Judge:
 
     @functools.cache
     def classifier() -> ScopeClassifier:
-        name, threshold = settings.scope.classifier, settings.scope.threshold
-        return open_classifier(name, encoder, threshold=threshold)
+        scope = settings.scope
+        return open_classifier(
+            scope.classifier, encoder, threshold=scope.threshold, weights=scope.weights
+        )
 
     def judge(pairs: Sequence[tuple[str, Candidate]]) -> list[float | None]:
         from memedit.scope.base import ScopeInput
@@ -118,7 +120,12 @@ def open_router(
     base = chosen.adapters.base if chosen.adapters.library is not None else None
     return Router(
         memory,
-        open_classifier(chosen.scope.classifier, memory.encoder, threshold=chosen.scope.threshold),
+        open_classifier(
+            chosen.scope.classifier,
+            memory.encoder,
+            threshold=chosen.scope.threshold,
+            weights=chosen.scope.weights,
+        ),
         {surface: (name, methods[name]) for surface, name in names.items()},
         candidates=chosen.scope.candidates,
         max_edits=chosen.scope.max_edits,

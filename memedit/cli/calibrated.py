@@ -132,7 +132,9 @@ def calibrated(
         )
     router = open_router(memory, settings)
     name, given = settings.scope.classifier, settings.scope.threshold
-    classifier = open_classifier(name, memory.encoder, threshold=given)
+    classifier = open_classifier(
+        name, memory.encoder, threshold=given, weights=settings.scope.weights
+    )
     positives: dict[str, Decided] = {}
     wanted = [one for one in read.asked if one.kind == traffic.GIVEN]
     chosen = [] if wanted else traffic.spread(live, most_edits)

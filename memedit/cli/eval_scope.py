@@ -34,6 +34,7 @@ def scope(
     classifier: Annotated[
         str | None, typer.Option(metavar="NAME", help="Scope classifier; else the settings'.")
     ] = None,
+    weights: opt.ScopeWeights = None,
     fill: Annotated[
         int,
         typer.Option(min=0, help="Fill the memory up to so many edits with invented ones."),
@@ -71,13 +72,16 @@ def scope(
     from memedit.scope.catalog import open_classifier
     from memedit.scope.encoder import open_encoder
 
-    settings = Settings.read(config)
+    settings = Settings.read(config, {"scope": {"weights": weights}})
     data = load_dataset(dataset, limit=limit)
     edits, probes = scope_probes(data.cases, _unseen if held_out else lambda case: True)
     encoder = open_encoder(settings.encoder)
     try:
         judge = open_classifier(
-            classifier or settings.scope.classifier, encoder, threshold=settings.scope.threshold
+            classifier or settings.scope.classifier,
+            encoder,
+            threshold=settings.scope.threshold,
+            weights=settings.scope.weights,
         )
     except UnknownNameError as error:
         raise typer.BadParameter(str(error), param_hint="--classifier") from None

@@ -53,7 +53,9 @@ def routed_edits(
     scope = settings.scope
     router = Router(
         memory,
-        open_classifier(scope.classifier, encoder, threshold=scope.threshold),
+        open_classifier(
+            scope.classifier, encoder, threshold=scope.threshold, weights=scope.weights
+        ),
         dict.fromkeys(Surface, (bare, method)),
         candidates=scope.candidates,
         max_edits=scope.max_edits,

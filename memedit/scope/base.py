@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from memedit.errors import InvalidInputError
 from memedit.types import Candidate, QueryText, ScopeDecision
 
 Vectors = npt.NDArray[np.float32]
@@ -38,6 +40,15 @@ class ScopeInput:
     candidates: tuple[Candidate, ...]
 
 
+def refuse_weights(classifier: str, weights: Path | None) -> None:
+    """Raise ``InvalidInputError`` where a classifier without weights is given some."""
+    if weights is not None:
+        raise InvalidInputError(
+            f"got scope.weights {weights}, but the classifier {classifier} reads none; "
+            "leave the setting out, or take the classifier 'pair'"
+        )
+
+
 class ScopeClassifier(ABC):
     """Decides how prompts stand to candidate edits."""
 
@@ -48,8 +59,21 @@ class ScopeClassifier(ABC):
     """What whoever reads the decisions should know, such as that the encoder is another one."""
 
     @classmethod
-    def open(cls, encoder: Encoder, *, threshold: float | None = None) -> Self:
-        """Make one for the encoder in use; ``threshold`` ``None`` takes the calibrated one."""
+    def open(
+        cls, encoder: Encoder, *, threshold: float | None = None, weights: Path | None = None
+    ) -> Self:
+        """Make one for the encoder in use.
+
+        Args:
+            encoder: whose similarities the candidates carry.
+            threshold: ``None`` takes the calibrated one.
+            weights: a folder of the classifier's own instead of what comes with memedit.
+
+        Raises:
+            InvalidInputError: weights for a classifier that has none.
+
+        """
+        refuse_weights(cls.__name__, weights)
         classifier = cls()
         if threshold is not None:
             classifier.threshold = threshold

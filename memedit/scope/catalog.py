@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from memedit.registry import Registry
@@ -16,12 +17,18 @@ CLASSIFIERS: Final[Registry[ScopeClassifier]] = Registry(
 
 
 def open_classifier(
-    name: str, encoder: Encoder, *, threshold: float | None = None
+    name: str,
+    encoder: Encoder,
+    *,
+    threshold: float | None = None,
+    weights: Path | None = None,
 ) -> ScopeClassifier:
     """Make the classifier called ``name`` for the encoder in use.
 
     Raises:
         UnknownNameError: no classifier of that name.
+        InvalidInputError: weights for one that has none.
+        MissingResourceError: the weights cannot be read.
 
     """
-    return CLASSIFIERS.get(name).open(encoder, threshold=threshold)
+    return CLASSIFIERS.get(name).open(encoder, threshold=threshold, weights=weights)

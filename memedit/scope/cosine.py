@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 from memedit.errors import InvalidInputError
 from memedit.registry import register
-from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
+from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput, refuse_weights
 from memedit.scope.calibration import Calibration, family, shipped_calibration
 from memedit.types import ScopeDecision, ScopeLabel
 
@@ -41,8 +42,11 @@ class Cosine(ScopeClassifier):
         self.note: str | None = None
 
     @classmethod
-    def open(cls, encoder: Encoder, *, threshold: float | None = None) -> Self:
+    def open(
+        cls, encoder: Encoder, *, threshold: float | None = None, weights: Path | None = None
+    ) -> Self:
         """Make one for the encoder in use; warns if the calibration is another encoder's."""
+        refuse_weights("cosine", weights)
         classifier = cls(threshold=threshold)
         theirs = classifier.calibration.encoder
         if family(encoder.fingerprint) != theirs:

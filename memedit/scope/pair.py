@@ -119,8 +119,8 @@ class PairClassifier(ScopeClassifier):
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise MissingResourceError(
                 f"the scope classifier in {folder} cannot be read ({error}); expected "
-                "pair.safetensors, tokenizer.json and pair.json, as memedit.scope.training.finish "
-                "writes them"
+                "pair.safetensors, tokenizer.json and pair.json, as 'memedit scope train' writes "
+                "them"
             ) from error
         self._tokenizer = PairTokenizer(folder / "tokenizer.json")
         self._session = open_session(model, threads)
@@ -129,9 +129,14 @@ class PairClassifier(ScopeClassifier):
         self._by_similarity = Cosine()
 
     @classmethod
-    def open(cls, encoder: Encoder, *, threshold: float | None = None) -> Self:
-        """Take the shipped weights; warns if parts of names were calibrated for another encoder."""
-        classifier = cls(threshold=threshold)
+    def open(
+        cls, encoder: Encoder, *, threshold: float | None = None, weights: Path | None = None
+    ) -> Self:
+        """Take the weights; warns if parts of names were calibrated for another encoder.
+
+        ``weights``: a folder as the class takes it; ``None``: those that come with memedit.
+        """
+        classifier = cls(weights, threshold=threshold)
         theirs = classifier.settings.encoder
         if family(encoder.fingerprint) != theirs:
             classifier.note = (

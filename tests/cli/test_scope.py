@@ -176,3 +176,12 @@ def test_expired_edits_are_not_expected_to_fire(run: Run, added: Any, tmp_path: 
     found = run("scope", "calibrate", written(tmp_path, *ORDINARY), "--json").json
     assert found["edits"] == 1 and found["in_force"]["fires"]["own prompts"]["n"] == 1
     assert any("which says little" in note for note in found["notes"])
+
+
+def test_training_without_the_benchmarks_says_what_is_missing(run: Run, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    result = run("scope", "train", "--data", str(data), "--out", str(tmp_path / "out"))
+    assert result.code == 1
+    assert "knowedit" in result.err
+    assert not (tmp_path / "out" / "pair.json").exists()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from memedit.errors import InvalidInputError, UnknownNameError
+from memedit.errors import InvalidInputError, MissingResourceError, UnknownNameError
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
 from memedit.scope.catalog import CLASSIFIERS, open_classifier
+from memedit.scope.pair import shipped_folder
 from memedit.types import Candidate, Edit, EditRequest, QueryText, ScopeDecision, ScopeLabel
 
 SIMILARITIES = (-1.0, -0.2, 0.0, 0.3, 0.55, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
@@ -132,3 +136,15 @@ def test_cosine_spans_the_probabilities_by_similarity_alone(encoder: Encoder) ->
 
     assert decisions[0].probability < 0.01
     assert {decision.label is ScopeLabel.UNRELATED for decision in decisions} == {True, False}
+
+
+def test_weights_of_ones_own_are_read_or_refused(encoder: Encoder, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(shipped_folder(), own)
+    record = json.loads((own / "pair.json").read_text(encoding="utf-8"))
+    (own / "pair.json").write_text(json.dumps(record | {"threshold": 0.875}), encoding="utf-8")
+    assert open_classifier("pair", encoder, weights=own).threshold == 0.875
+    with pytest.raises(MissingResourceError, match="scope train"):
+        open_classifier("pair", encoder, weights=tmp_path / "missing")
+    with pytest.raises(InvalidInputError, match=r"scope\.weights"):
+        open_classifier("cosine", encoder, weights=own)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -27,12 +28,14 @@ from torch import multiprocessing as mp
 from torch.nn import functional
 
 from memedit.config import EncoderSettings
+from memedit.errors import InvalidInputError
 from memedit.scope.checkpoint import find_checkpoint
 from memedit.scope.encoder import open_encoder
 from memedit.scope.pair_input import PairTokenizer
 from memedit.scope.training.batches import LABELS, Batch, batches_of
 from memedit.scope.training.facts import read_facts
-from memedit.scope.training.pairs import Pair, make_pairs
+from memedit.scope.training.pairs import Encode, Pair, make_pairs
+from memedit.scope.training.phrasings import Wordings, phrased_pairs, read_phrasings
 from memedit.types import ScopeLabel
 
 
@@ -40,7 +43,7 @@ from memedit.types import ScopeLabel
 class Recipe:
     """How to train; ``batch`` pairs of every process make a step."""
 
-    steps: int = 2400
+    steps: int = 4000
     batch: int = 48
     rate: float = 3e-4
     warmup: int = 40
@@ -91,6 +94,24 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
     """Write pairs as JSON."""
     rows = [(p.prompt, p.edit, p.label.value, p.kind) for p in pairs]
     path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+
+
+def all_pairs(data: Path, encode: Encode, seed: int = 7) -> list[Pair]:
+    """Make the pairs of the benchmarks under ``data`` and of the table, in an order of the seed.
+
+    What a benchmark calls unrelated although the table knows it as the same relation is left out.
+    """
+    table = read_phrasings()
+    wordings = Wordings(table)
+    pairs = [
+        pair
+        for pair in make_pairs(read_facts(data), encode)
+        if pair.label is not ScopeLabel.UNRELATED
+        or not wordings.may_ask_the_same(pair.prompt, pair.edit)
+    ]
+    pairs += phrased_pairs(table, encode)
+    random.Random(seed).shuffle(pairs)
+    return pairs
 
 
 def _loss(model: PairModel, batch: Batch, smoothing: float) -> tuple[Tensor, float]:
@@ -195,25 +216,43 @@ def fine_tune(run: Path, base: Path, recipe: Recipe, processes: int = 1) -> None
         mp.spawn(_train, arguments, nprocs=processes, daemon=True)  # type: ignore[attr-defined,no-untyped-call]
 
 
+def train(data: Path | None, run: Path, recipe: Recipe, processes: int = 1) -> None:
+    """Make the pairs where ``run`` has none yet, and train until ``run/state.pt`` is complete.
+
+    Args:
+        data: folder of the benchmarks' files; only needed where there are no pairs yet.
+        run: pairs, state and curve; made where it is missing.
+        recipe: how to train.
+        processes: of one thread each.
+
+    Raises:
+        DatasetError: the benchmarks' files cannot be read.
+        InvalidInputError: there are no pairs and no ``data`` to make them of.
+
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    settings = EncoderSettings()
+    if not (run / "pairs.json").exists():
+        if data is None:
+            raise InvalidInputError(
+                f"{run} holds no pairs.json yet; give the folder of the benchmarks' files (--data) "
+                "to make the pairs of"
+            )
+        write_pairs(run / "pairs.json", all_pairs(data, open_encoder(settings).encode))
+    fine_tune(run, find_checkpoint(settings.model).folder, recipe, processes)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the pairs where there are none yet, and train."""
+    """Train; ``memedit scope train`` also finishes."""
     parser = argparse.ArgumentParser(prog="python -m memedit.scope.training.fine_tune")
     parser.add_argument("--data", type=Path, help="folder of the benchmarks' files")
     parser.add_argument("--run", type=Path, required=True, help="pairs, state and curve")
     parser.add_argument("--steps", type=int, default=Recipe().steps)
     parser.add_argument("--processes", type=int, default=1, help="of one thread each")
     given = parser.parse_args(arguments)
-    given.run.mkdir(parents=True, exist_ok=True)
     # Whoever stops this process stops its helpers: they end with it, but not on a bare SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    settings = EncoderSettings()
-    if not (given.run / "pairs.json").exists():
-        if given.data is None:
-            parser.error("--data is needed to make the pairs")
-        facts = read_facts(given.data)
-        write_pairs(given.run / "pairs.json", make_pairs(facts, open_encoder(settings).encode))
-    base = find_checkpoint(settings.model).folder
-    fine_tune(given.run, base, Recipe(steps=given.steps), given.processes)
+    train(given.data, given.run, Recipe(steps=given.steps), given.processes)
     return 0
 
 

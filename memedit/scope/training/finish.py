@@ -32,6 +32,7 @@ from memedit.scope.subjects import find_mention
 from memedit.scope.training.batches import LABELS
 from memedit.scope.training.facts import Fact, read_facts
 from memedit.scope.training.pairs import Pair, held_out, hide
+from memedit.scope.training.phrasings import measuring_pairs, read_phrasings
 from memedit.types import ScopeLabel
 
 Floats = npt.NDArray[np.float64]
@@ -143,8 +144,8 @@ def expected_calibration_error(concerned: Floats, truth: npt.NDArray[np.bool_]) 
 def finish(data: Path, run: Path, out: Path, rate: float = 0.02) -> dict[str, Any]:
     """Write the shipped folder; return the record that stands in ``pair.json``.
 
-    Temperature and threshold come from one half of the held-out subjects; what the record
-    reports is measured on the other half.
+    Temperature and threshold come from one half of the held-out subjects and of the table's pairs
+    that are kept for measuring; what the record reports is measured on the other half.
 
     Args:
         data: the benchmarks' files.
@@ -170,7 +171,11 @@ def finish(data: Path, run: Path, out: Path, rate: float = 0.02) -> dict[str, An
         "encoder": family(encoder.fingerprint), "part": part, "temperature": 1.0, "threshold": 0.5
     }  # fmt: skip
     _write(out, record)
-    fit, test = (own_pairs(half) for half in halves)
+    phrased: list[list[Pair]] = [[], []]
+    for pair in measuring_pairs(read_phrasings(), encoder.encode):
+        digest = hashlib.sha256(f"{pair.prompt}\n{pair.edit}".encode()).digest()
+        phrased[digest[0] % 2].append(pair)
+    fit, test = (own_pairs(half) + more for half, more in zip(halves, phrased, strict=True))
     probabilities, labels = _judged(PairClassifier(out), fit)
     record["temperature"] = round(fit_temperature(probabilities, labels), 4)
     _write(out, record)

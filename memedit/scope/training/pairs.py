@@ -212,8 +212,7 @@ class _Maker:
         if rng.random() < 0.5:
             yield from self._composed(entry, edit())
         if rng.random() < 0.12:
-            text = rng.choice((entry.prompt, *entry.direct))
-            longer = text.replace(HIDDEN, f"{HIDDEN} {rng.choice(_SURNAMES)}")
+            longer = longer_name(rng, rng.choice((entry.prompt, *entry.direct)))
             yield self._pair(longer, edit(), ScopeLabel.UNRELATED, "longer name")
 
     def _composed(self, entry: _Entry, edit: str) -> Iterator[Pair]:
@@ -231,12 +230,31 @@ class _Maker:
         return float(pair[0] @ pair[1])
 
     def _pair(self, prompt: str, edit: str, label: ScopeLabel, kind: str) -> Pair:
-        rng = self._rng
-        if rng.random() < 0.12:
-            prompt = rng.choice(_FRAMES).format(prompt)
-        if rng.random() < 0.1:
-            prompt = prompt.lower().rstrip("?. ")
-        if rng.random() < 0.04:
-            other = rng.choice(self._entries).prompt.replace(HIDDEN, rng.choice(_SURNAMES))
-            prompt = f"{prompt} {other}" if rng.random() < 0.5 else f"{other} {prompt}"
-        return Pair(prompt, edit, label, kind)
+        return Pair(varied(self._rng, prompt, self._another), edit, label, kind)
+
+    def _another(self) -> str:
+        return self._rng.choice(self._entries).prompt
+
+
+def longer_name(rng: random.Random, text: str) -> str:
+    """Return a text about somebody whose name begins with the hidden subject's."""
+    return text.replace(HIDDEN, f"{HIDDEN} {rng.choice(_SURNAMES)}")
+
+
+def varied(rng: random.Random, prompt: str, another: Callable[[], str]) -> str:
+    """Return a prompt as people type it: sometimes framed, in small letters, or one of two.
+
+    ``another`` gives a prompt about some other subject, ``HIDDEN`` for its name.
+    """
+    if rng.random() < 0.12:
+        prompt = rng.choice(_FRAMES).format(prompt)
+    if rng.random() < 0.1:
+        prompt = prompt.lower().rstrip("?. ")
+    if rng.random() < 0.04:
+        other = another().replace(HIDDEN, rng.choice(_SURNAMES))
+        prompt = f"{prompt} {other}" if rng.random() < 0.5 else f"{other} {prompt}"
+    elif rng.random() < 0.03:
+        other = another().replace(HIDDEN, rng.choice(_SURNAMES)).rstrip("?. ")
+        first, second = rng.sample((prompt.rstrip("?. "), other[0].lower() + other[1:]), 2)
+        prompt = f"{first}{rng.choice((', and ', ' and ', '; '))}{second}?"
+    return prompt
