@@ -95,8 +95,10 @@ class Phrases:
         return self.variety.framed(fm.upper_first(text.replace("{s}", subject)), "question", rng)
 
     def prompt(self, relation: Relation, subject: str, rng: random.Random) -> str:
-        """A statement cut before its answer."""
+        """A statement cut before its answer; one that ends with it."""
         text = self.template(relation, "statement", rng)
+        while not text.endswith(" {o}."):
+            text = self.template(relation, "statement", rng)
         return fm.upper_first(text[: text.rindex(" {o}.")].replace("{s}", subject))
 
     def mention(self, subject: str, rng: random.Random, p: float = 0.2) -> str:
