@@ -51,6 +51,14 @@ def scope(
         bool,
         typer.Option("--held-out", help="Ask only about subjects that pair's training never saw."),
     ] = False,
+    aliases: Annotated[
+        bool,
+        typer.Option(
+            "--aliases",
+            help="Edits carry the aliases that the file's Subject_Aliasing prompts use; prompts "
+            "that do not tell theirs are left out, and counted on stderr.",
+        ),
+    ] = False,
     dropped: Annotated[
         bool,
         typer.Option("--dropped", help="List on stderr what cleaning leaves out."),
@@ -66,6 +74,7 @@ def scope(
     Example: memedit eval scope --dataset knowedit:zsre.json --classifier pair --false-alarms 0.01
     """
     from memedit.config import Settings
+    from memedit.evaluation.aliases import with_aliases
     from memedit.evaluation.datasets import load_dataset
     from memedit.evaluation.scoping import measure_scope, scope_probes
     from memedit.memory import EditMemory
@@ -74,7 +83,15 @@ def scope(
 
     settings = Settings.read(config, {"scope": {"weights": weights}})
     data = load_dataset(dataset, limit=limit)
-    edits, probes = scope_probes(data.cases, _unseen if held_out else lambda case: True)
+    cases = data.cases
+    if aliases:
+        aliased = with_aliases(cases)
+        cases = aliased.cases
+        typer.echo(
+            f"aliases: told by {aliased.found:,} prompts; {len(aliased.unclear):,} left out",
+            err=True,
+        )
+    edits, probes = scope_probes(cases, _unseen if held_out else lambda case: True)
     encoder = open_encoder(settings.encoder)
     try:
         judge = open_classifier(

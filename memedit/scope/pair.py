@@ -30,6 +30,8 @@ from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
 
 MAX_BATCH_TOKENS = 4_096
 SHIPPED = "pair_model"
+REPHRASES = 3
+"""Stored rephrases of an edit that a prompt is judged beside, at most."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -78,10 +80,10 @@ class PairSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A pair that the model has to judge, for one candidate of one input."""
+    """What the model has to judge of one candidate of one input: a prompt beside each wording."""
 
     prompt: str
-    edit: str
+    edits: tuple[str, ...]
     named: float
 
 
@@ -155,8 +157,8 @@ class PairClassifier(ScopeClassifier):
             row = [self._ask(texts, candidate) for candidate in one.candidates]
             asked.append(row)
             for question in row:
-                if question is not None:
-                    pairs.setdefault((question.prompt, question.edit), len(pairs))
+                for edit in question.edits if question is not None else ():
+                    pairs.setdefault((question.prompt, edit), len(pairs))
         judged = self.judge(list(pairs))
         return [
             [
@@ -200,7 +202,7 @@ class PairClassifier(ScopeClassifier):
         text, mention = best
         prompt = text[: mention.start] + HIDDEN + text[mention.end :]
         return _Asked(
-            prompt, hidden_edit(request), self.settings.named(mention, candidate.similarity)
+            prompt, hidden_edits(request), self.settings.named(mention, candidate.similarity)
         )
 
     def _decision(
@@ -216,9 +218,10 @@ class PairClassifier(ScopeClassifier):
             return ScopeDecision(candidate, label, direct, 0.0, 1.0 - direct)
         if question is None:
             return ScopeDecision(candidate, ScopeLabel.UNRELATED, 0.0, 0.0, 1.0)
+        rows = judged[[places[question.prompt, edit] for edit in question.edits]]
+        # the wording that the prompt is nearest to: an edit is asked if any of its wordings is
         direct, dependent, _ = (
-            float(value) * question.named
-            for value in judged[places[question.prompt, question.edit]]
+            float(value) * question.named for value in rows[int(rows[:, 2].argmin())]
         )
         label = ScopeLabel.DIRECT if direct >= dependent else ScopeLabel.DEPENDENT
         if direct + dependent < self.threshold:
@@ -244,12 +247,21 @@ def _is_its_own_subject(request: EditRequest) -> bool:
     return words_of(request.subject).words == words_of(request.prompt).words
 
 
-def hidden_edit(request: EditRequest) -> str:
-    """Return an edit's prompt with its subject hidden; one that does not name it stays whole."""
-    mention = find_mention(words_of(request.prompt), names_of(request.subject))
+def hidden_edits(request: EditRequest) -> tuple[str, ...]:
+    """Return an edit's prompt and its first rephrases, the subject hidden in each.
+
+    A prompt that does not name the subject stays whole; a rephrase that does not is left out.
+    """
+    texts = [_hidden(request.prompt, request) or request.prompt]
+    texts += [text for one in request.rephrases[:REPHRASES] if (text := _hidden(one, request))]
+    return tuple(dict.fromkeys(texts))
+
+
+def _hidden(text: str, request: EditRequest) -> str | None:
+    mention = find_mention(words_of(text), names_of(request.subject, request.aliases))
     if mention is None:
-        return request.prompt
-    return request.prompt[: mention.start] + HIDDEN + request.prompt[mention.end :]
+        return None
+    return text[: mention.start] + HIDDEN + text[mention.end :]
 
 
 def _batch(order: Sequence[int], rows: Sequence[Row]) -> list[int]:

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel
 from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.scope.base import ScopeInput
 from memedit.scope.checkpoint import find_checkpoint
-from memedit.scope.pair import PairClassifier, hidden_edit
+from memedit.scope.pair import REPHRASES, PairClassifier, hidden_edits
 from memedit.scope.pair_input import HIDDEN, PairTokenizer
 from memedit.scope.pair_weights import read_weights, write_weights
 from memedit.types import Candidate, Edit, EditRequest, QueryText, ScopeLabel
@@ -134,10 +134,28 @@ def test_aliases_earlier_turns_and_parts_of_a_name(folder: Path) -> None:
     assert 0 < part.probability < 1
 
 
-def test_an_edit_hides_its_own_subject() -> None:
-    assert hidden_edit(candidate().edit.request) == f"Where was {HIDDEN} born?"
-    bare = candidate(prompt="Who is the mathematician?").edit.request
-    assert hidden_edit(bare) == "Who is the mathematician?"
+def test_an_edit_hides_its_own_subject_in_all_its_wordings() -> None:
+    assert hidden_edits(candidate().edit.request) == (f"Where was {HIDDEN} born?",)
+    bare = candidate(prompt="Who is the mathematician?", rephrases=("Of her: where?",))
+    assert hidden_edits(bare.edit.request) == ("Who is the mathematician?",)
+    many = tuple(f"In which town was Ada Lovelace born, {n}?" for n in range(9))
+    said = hidden_edits(candidate(rephrases=many).edit.request)
+    assert len(said) == 1 + REPHRASES
+    assert said[1] == f"In which town was {HIDDEN} born, 0?"
+
+
+def test_a_prompt_is_judged_beside_every_wording_and_the_nearest_counts() -> None:
+    classifier = PairClassifier()
+    asked = QueryText("What is the birthplace of Ada Lovelace?")
+    near, far = "The birthplace of Ada Lovelace is", "The shoe size of Ada Lovelace is"
+    candidates = (
+        candidate(prompt=near),
+        candidate(prompt=far),
+        candidate(prompt=far, rephrases=(near,)),
+    )
+    [[one, other, both]] = classifier.classify([ScopeInput(asked, candidates)])
+    assert one.probability > classifier.threshold > other.probability
+    assert both.probability == pytest.approx(one.probability, abs=1e-5)
 
 
 def test_what_cannot_be_read_is_said(folder: Path, tmp_path: Path) -> None:
