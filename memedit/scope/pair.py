@@ -25,7 +25,7 @@ from memedit.scope.onnx_session import open_session
 from memedit.scope.pair_input import HIDDEN, PairTokenizer, Row
 from memedit.scope.pair_weights import read_graph
 from memedit.scope.query import search_texts
-from memedit.scope.subjects import Mention, find_mention
+from memedit.scope.subjects import Mention, find_mention, other_names
 from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
 
 MAX_BATCH_TOKENS = 4_096
@@ -46,8 +46,9 @@ class PairSettings:
     """The probability from which an edit fires."""
     temperature: float
     """Logits are divided by it."""
-    part: tuple[float, float, float]
-    """Of a part of a name: intercept, and slopes of its coverage and of the similarity."""
+    part: tuple[float, float, float, float, float]
+    """Of a part of a name: intercept, and slopes of its coverage, of the similarity, and of another
+    name's word right before and right after it."""
     encoder: str = ""
     """The encoder family whose similarities those are (see ``calibration.family``)."""
 
@@ -61,20 +62,27 @@ class PairSettings:
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
         """Read the fields of ``pair.json`` that are settings."""
-        one, two, three = (float(value) for value in record["part"])
+        one, two, three, four, five = (float(value) for value in record["part"])
         return cls(
             float(record["threshold"]),
             float(record["temperature"]),
-            (one, two, three),
+            (one, two, three, four, five),
             str(record.get("encoder", "")),
         )
 
-    def named(self, mention: Mention, similarity: float) -> float:
-        """Return the probability that a mention means the subject."""
-        if mention.coverage >= 1:
-            return 1.0
-        intercept, coverage, close = self.part
-        logit = intercept + coverage * mention.coverage + close * similarity
+    def named(self, coverage: float, similarity: float, before: int, after: int) -> float:
+        """Return the probability that a part of a name means the subject.
+
+        Args:
+            coverage: ``Mention.coverage``, below 1.
+            similarity: the candidate's.
+            before: 1 where a word of another name stands right before the part, else 0.
+            after: the same right after it; both as ``other_names`` tells.
+
+        """
+        intercept, *slopes = self.part
+        values = (coverage, similarity, before, after)
+        logit = intercept + sum(s * v for s, v in zip(slopes, values, strict=True))
         return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
 
 
@@ -192,18 +200,20 @@ class PairClassifier(ScopeClassifier):
         if _is_its_own_subject(request):
             return None
         names = names_of(request.subject, request.aliases)
-        best: tuple[str, Mention] | None = None
+        best: tuple[str, Words, Mention] | None = None
         for text, words in texts:
             mention = find_mention(words, names)
-            if mention is not None and (best is None or mention.coverage > best[1].coverage):
-                best = (text, mention)
+            if mention is not None and (best is None or mention.coverage > best[2].coverage):
+                best = (text, words, mention)
         if best is None:
             return None
-        text, mention = best
+        text, words, mention = best
         prompt = text[: mention.start] + HIDDEN + text[mention.end :]
-        return _Asked(
-            prompt, hidden_edits(request), self.settings.named(mention, candidate.similarity)
-        )
+        named = 1.0
+        if mention.coverage < 1:
+            beside = other_names(text, words, mention, names)
+            named = self.settings.named(mention.coverage, candidate.similarity, *beside)
+        return _Asked(prompt, hidden_edits(request), named)
 
     def _decision(
         self,

@@ -76,3 +76,38 @@ def _part(text: Words, wanted: tuple[str, ...]) -> Mention | None:
         return None
     share, first, last = best
     return Mention(text.spans[first][0], text.spans[last][1], min(share, 0.99))
+
+
+def other_names(text: str, words: Words, mention: Mention, names: Iterable[str]) -> tuple[int, int]:
+    """Tell whether a capitalised word that is of none of the names stands right before, or after.
+
+    Both speak against a part of a name: "Bob Marley" names a part of "Bob Ross", and somebody else.
+    The first word of the text says nothing before a name, since it is always capitalised.
+
+    Args:
+        text: the text.
+        words: its words.
+        mention: where it names a part.
+        names: all names of the subject.
+
+    Returns:
+        Before and after, 0 or 1 each.
+
+    """
+    own = {word for name in names for word in words_of(name).words}
+    inside = [
+        at
+        for at, (start, end) in enumerate(words.spans)
+        if start >= mention.start and end <= mention.end
+    ]
+
+    def other(at: int, gap: str) -> int:
+        capital = text[words.spans[at][0]].isupper()
+        return int(capital and gap in (" ", "-") and words.words[at] not in own)
+
+    before = after = 0
+    if inside and inside[0] > 1:
+        before = other(inside[0] - 1, text[words.spans[inside[0] - 1][1] : mention.start])
+    if inside and inside[-1] + 1 < len(words.spans):
+        after = other(inside[-1] + 1, text[mention.end : words.spans[inside[-1] + 1][0]])
+    return before, after

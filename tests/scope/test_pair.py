@@ -49,7 +49,7 @@ def folder(
         assert error.max() <= value.detach().abs().max() / 127 / 2 + 1e-7
         value.data.copy_(torch.from_numpy(rounded[name]))  # what torch is to agree with
     (folder / "tokenizer.json").write_bytes(TOKENIZER.read_bytes())
-    record = {"threshold": 0.5, "temperature": 1.5, "part": [-4.0, 3.0, 2.0]}
+    record = {"threshold": 0.5, "temperature": 1.5, "part": [-4.0, 3.0, 2.0, -1.0, -2.0]}
     (folder / "pair.json").write_text(json.dumps(record))
     return folder
 

@@ -3,7 +3,7 @@
 import pytest
 
 from memedit.indexes.names import names_of, words_of
-from memedit.scope.subjects import find_mention
+from memedit.scope.subjects import find_mention, other_names
 
 
 def found(text: str, subject: str, *aliases: str) -> tuple[str, float] | None:
@@ -48,3 +48,27 @@ def test_no_mention(text: str, subject: str) -> None:
 def test_an_alias_is_as_good_and_the_longest_whole_name_wins() -> None:
     assert found("Where does GPS IIR-18 fly?", "USA-199", "GPS IIR-18") == ("GPS IIR-18", 1.0)
     assert found("Is New York City big?", "New York", "New York City") == ("New York City", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "beside"),
+    [
+        ("The gender of Bob Marley is", "Bob Ross", (0, 1)),
+        ("Where did Captain Ross live?", "Bob Ross", (1, 0)),
+        ("Where did Ross live?", "Bob Ross", (0, 0)),
+        ("Bob, Alice and Eve", "Bob Ross", (0, 0)),  # a comma between them
+        ("Does Ross know?", "Bob Ross", (0, 0)),  # the first word of a text is always capitalised
+        ("the gender of bob marley is", "Bob Ross", (0, 0)),  # nothing is capitalised
+        ("The age of Jean-Luc Ross is", "Bob Ross", (1, 0)),
+        ("The wife of Sir Bob is", "Sir Robert Bob Ross", (0, 0)),  # words of the name itself
+    ],
+)
+def test_words_of_other_names_beside_a_part(
+    text: str, subject: str, beside: tuple[int, int]
+) -> None:
+    names = names_of(subject)
+    words = words_of(text)
+    mention = find_mention(words, names)
+    assert mention is not None
+    assert mention.coverage < 1
+    assert other_names(text, words, mention, names) == beside

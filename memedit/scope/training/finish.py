@@ -13,7 +13,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from memedit.scope.checkpoint import Checkpoint, find_checkpoint
 from memedit.scope.encoder import open_encoder
 from memedit.scope.pair import PairClassifier, PairSettings
 from memedit.scope.pair_weights import write_weights
-from memedit.scope.subjects import find_mention
+from memedit.scope.subjects import find_mention, other_names
 from memedit.scope.training.batches import LABELS
 from memedit.scope.training.facts import Fact, read_facts
 from memedit.scope.training.pairs import Pair, held_out, hide
@@ -79,8 +79,19 @@ def fit_temperature(probabilities: Floats, labels: npt.NDArray[np.int64]) -> flo
     return float(grid[int(np.argmin(losses))])
 
 
-def fit_parts(facts: Sequence[Fact], encoder: Encoder, seed: int = 3) -> tuple[float, float, float]:
-    """Fit when a part of a name means its subject: intercept, slopes of coverage and similarity.
+class _Part(NamedTuple):
+    """A prompt that names a part of an edit's subject, and whether it means it."""
+
+    text: str
+    edit: str
+    coverage: float
+    before: int
+    after: int
+    target: float
+
+
+def fit_parts(facts: Sequence[Fact], encoder: Encoder, seed: int = 3) -> tuple[float, ...]:
+    """Fit when a part of a name means its subject: the five numbers of ``PairSettings.part``.
 
     Against it speak prompts about other subjects that share words with the name.
     """
@@ -90,7 +101,7 @@ def fit_parts(facts: Sequence[Fact], encoder: Encoder, seed: int = 3) -> tuple[f
             if len(word) > 2:
                 sharing[word].append(fact)
     rng = random.Random(seed)
-    rows: list[tuple[str, str, float, float]] = []
+    rows: list[_Part] = []
     for fact in facts:
         for one in fact.asked:
             if one.label is ScopeLabel.DIRECT:
@@ -100,15 +111,18 @@ def fit_parts(facts: Sequence[Fact], encoder: Encoder, seed: int = 3) -> tuple[f
             for other in rng.sample(sharing[word], min(2, len(sharing[word]))):
                 if other.request.subject.casefold() != fact.request.subject.casefold():
                     rows += _part(other.request.prompt, fact, 0.0)
-    left = encoder.encode([row[0] for row in rows])
-    right = encoder.encode([row[1] for row in rows])
+    left = encoder.encode([row.text for row in rows])
+    right = encoder.encode([row.edit for row in rows])
     similarity = (left * right).sum(1)
     design = torch.tensor(
-        [[1.0, row[2], float(s)] for row, s in zip(rows, similarity, strict=True)],
+        [
+            [1.0, row.coverage, float(s), row.before, row.after]
+            for row, s in zip(rows, similarity, strict=True)
+        ],
         dtype=torch.float64,
     )
-    target = torch.tensor([row[3] for row in rows], dtype=torch.float64)
-    beta = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    target = torch.tensor([row.target for row in rows], dtype=torch.float64)
+    beta = torch.zeros(design.shape[1], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([beta], max_iter=200)
 
     def loss() -> torch.Tensor:
@@ -119,15 +133,16 @@ def fit_parts(facts: Sequence[Fact], encoder: Encoder, seed: int = 3) -> tuple[f
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    intercept, coverage, close = (round(float(value), 4) for value in beta.detach())
-    return intercept, coverage, close
+    return tuple(round(float(value), 4) for value in beta.detach())
 
 
-def _part(text: str, fact: Fact, target: float) -> list[tuple[str, str, float, float]]:
-    mention = find_mention(words_of(text), names_of(fact.request.subject))
+def _part(text: str, fact: Fact, target: float) -> list[_Part]:
+    words, names = words_of(text), names_of(fact.request.subject)
+    mention = find_mention(words, names)
     if mention is None or mention.coverage >= 1:
         return []
-    return [(text, fact.request.prompt, mention.coverage, target)]
+    before, after = other_names(text, words, mention, names)
+    return [_Part(text, fact.request.prompt, mention.coverage, before, after, target)]
 
 
 def expected_calibration_error(concerned: Floats, truth: npt.NDArray[np.bool_]) -> float:
