@@ -19,6 +19,8 @@ from tests.live_server import LiveServer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 END_TO_END = "tests/e2e/"
+WITH_THEIR_OWN_VLLM = (f"{END_TO_END}test_vllm_plugin.py", f"{END_TO_END}test_adapters.py")
+"""Files that share no server with the rest of the end-to-end suite."""
 # How long an example takes says more about the machine than about memedit.
 hypothesis_settings.register_profile(
     "memedit", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -44,7 +46,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByStack(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return END_TO_END if nodeid.startswith(END_TO_END) else nodeid.split("::", 1)[0]
+            file = nodeid.split("::", 1)[0]
+            shared = file.startswith(END_TO_END) and file not in WITH_THEIR_OWN_VLLM
+            return END_TO_END if shared else file
 
     return ByStack(config, log)
 

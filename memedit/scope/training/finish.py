@@ -159,8 +159,9 @@ def expected_calibration_error(concerned: Floats, truth: npt.NDArray[np.bool_]) 
 def finish(data: Path, run: Path, out: Path, rate: float = 0.02) -> dict[str, Any]:
     """Write the shipped folder; return the record that stands in ``pair.json``.
 
-    Temperature and threshold come from one half of the held-out subjects and of the table's pairs
-    that are kept for measuring; what the record reports is measured on the other half.
+    Temperature and threshold come from one half of the held-out subjects, and the temperature from
+    half of the table's pairs that are kept for measuring, too; what the record reports is measured
+    on the other halves.
 
     Args:
         data: the benchmarks' files.
@@ -194,7 +195,9 @@ def finish(data: Path, run: Path, out: Path, rate: float = 0.02) -> dict[str, An
     probabilities, labels = _judged(PairClassifier(out), fit)
     record["temperature"] = round(fit_temperature(probabilities, labels), 4)
     _write(out, record)
-    probabilities, labels = _judged(PairClassifier(out), fit)
+    # The table's unrelated pairs are near on purpose: they say little about how traffic would fire.
+    given = own_pairs(halves[0])
+    probabilities, labels = _judged(PairClassifier(out), given)
     unrelated = np.sort((1 - probabilities[:, 2])[labels == 2])[::-1]
     threshold = float(unrelated[int(rate * len(unrelated))]) + 1e-4
     record["threshold"] = round(min(max(threshold, 0.5), 0.99), 4)
