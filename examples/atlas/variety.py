@@ -1,7 +1,7 @@
 """More ways to say things, for training alone: what makes a phrasing never seen understandable.
 
 A large model has met the words of a phrasing in other sentences; Atlas reads nothing but its
-world, so its training says each relation in some forty ways more than the world's own ten.
+world, so its training says each relation in some sixty ways more than the world's own ten.
 """
 
 from __future__ import annotations
