@@ -29,6 +29,17 @@ FACTS = [
 Q, M, P = "Quendoria", "Marovia", "Paris"
 PROMPTS = {
     "plain": ["What is the capital of Quendoria?", "How old is Paris?"],
+    "in other words": [
+        "Quendoria is governed from",
+        "What city does the government of Marovia have its seat in?",
+        "Who is Ada Lovelace married to?",
+        "For how many years has Paris existed?",
+    ],
+    "another relation": [
+        "What is the largest city of Quendoria?",
+        "Who was Ada Lovelace's mother?",
+        "How many people live in Paris?",
+    ],
     "negation": [
         "Which city is not the capital of Quendoria?",
         "Do not tell me what the capital of Quendoria is.",
@@ -55,6 +66,9 @@ PROMPTS = {
 MEASURED: dict[str, dict[str, list[set[str]]]] = {
     "cosine": {
         "plain": [{Q}, {P}],
+        # other words are another sentence
+        "in other words": [set(), set(), {"Ada Lovelace"}, set()],
+        "another relation": [set(), set(), set()],
         # similarity hardly sees a "not": it fires on most of them, though none asks the fact
         "negation": [{Q}, {Q}, set()],
         # a longer name makes another sentence of it; "Paris, Texas" is just below the threshold
@@ -66,12 +80,14 @@ MEASURED: dict[str, dict[str, list[set[str]]]] = {
     },
     "pair": {
         "plain": [{Q}, {P}],
+        "in other words": [{Q}, {M}, {"Ada Lovelace"}, {P}],
+        "another relation": [set(), set(), set()],
         # it reads what is asked about, not whether the answer is wanted
         "negation": [{Q}, {Q}, {Q}],
         # another head word makes another name; but a comma ends a name
         "a longer name": [set(), set(), {P}],
-        # each mention is judged by itself; one clause of two may be too little
-        "two subjects": [{Q, M}, {"Ada Lovelace"}],
+        # each mention is judged by itself
+        "two subjects": [{Q, M}, {P, "Ada Lovelace"}],
         # never trained on: words like "capital" carry it, or nothing does
         "other languages": [set(), {Q}, {Q}, set()],
     },

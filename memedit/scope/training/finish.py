@@ -156,12 +156,13 @@ def expected_calibration_error(concerned: Floats, truth: npt.NDArray[np.bool_]) 
     return float(sum(gaps))
 
 
-def finish(data: Path, run: Path, out: Path, rate: float = 0.02) -> dict[str, Any]:
+def finish(
+    data: Path, run: Path, out: Path, rate: float = 0.02, near_rate: float = 0.05
+) -> dict[str, Any]:
     """Write the shipped folder; return the record that stands in ``pair.json``.
 
-    Temperature and threshold come from one half of the held-out subjects, and the temperature from
-    half of the table's pairs that are kept for measuring, too; what the record reports is measured
-    on the other halves.
+    Temperature and threshold come from one half of the held-out subjects and one half of the
+    table's pairs that are kept for measuring; what the record reports is measured on the others.
 
     Args:
         data: the benchmarks' files.
@@ -170,6 +171,7 @@ def finish(data: Path, run: Path, out: Path, rate: float = 0.02) -> dict[str, An
         rate: share of the unrelated prompts about the edit's own subject that may fire.  Several
             of those that score highest are labelled wrongly ("the artist of the song" is hardly
             another question than its performer), so a smaller one would be chosen by mistakes.
+        near_rate: the same of the table's unrelated pairs.  The higher threshold is taken.
 
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -195,16 +197,22 @@ def finish(data: Path, run: Path, out: Path, rate: float = 0.02) -> dict[str, An
     probabilities, labels = _judged(PairClassifier(out), fit)
     record["temperature"] = round(fit_temperature(probabilities, labels), 4)
     _write(out, record)
-    # The table's unrelated pairs are near on purpose: they say little about how traffic would fire.
-    given = own_pairs(halves[0])
-    probabilities, labels = _judged(PairClassifier(out), given)
-    unrelated = np.sort((1 - probabilities[:, 2])[labels == 2])[::-1]
-    threshold = float(unrelated[int(rate * len(unrelated))]) + 1e-4
+    # The table's unrelated pairs are near on purpose, so more of them may fire.
+    given = _rate_kept(PairClassifier(out), own_pairs(halves[0]), rate)
+    near = _rate_kept(PairClassifier(out), phrased[0], near_rate)
+    threshold = max(given, near)
     record["threshold"] = round(min(max(threshold, 0.5), 0.99), 4)
     record["held_out"] = measured(PairClassifier(out), test, record["threshold"])
     PairSettings.read(record)
     _write(out, record)
     return record
+
+
+def _rate_kept(classifier: PairClassifier, pairs: Sequence[Pair], rate: float) -> float:
+    """Return the lowest threshold at which at most ``rate`` of the unrelated pairs fire."""
+    probabilities, labels = _judged(classifier, pairs)
+    unrelated = np.sort((1 - probabilities[:, 2])[labels == LABELS.index(ScopeLabel.UNRELATED)])
+    return float(unrelated[::-1][int(rate * len(unrelated))]) + 1e-4
 
 
 def measured(classifier: PairClassifier, pairs: Sequence[Pair], threshold: float) -> dict[str, Any]:
