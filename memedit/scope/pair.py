@@ -165,7 +165,9 @@ class PairClassifier(ScopeClassifier):
             row = [self._ask(texts, candidate) for candidate in one.candidates]
             asked.append(row)
             for question in row:
-                for edit in question.edits if question is not None else ():
+                if question is None:
+                    continue
+                for edit in question.edits:
                     pairs.setdefault((question.prompt, edit), len(pairs))
         judged = self.judge(list(pairs))
         return [
