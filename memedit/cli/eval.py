@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -53,9 +54,9 @@ def evaluate(
     setting: Annotated[
         str,
         typer.Option(
-            metavar="single|batch[:N]|sequential:N",
+            metavar="single|batch[:N]|sequential:N,...",
             help="One edit at a time; all (or N cases) at once; N edits one after another, all "
-            "scored at the end.",
+            "scored at the end. Several are joined by commas: sequential:10,sequential:100.",
         ),
     ] = "single",
     limit: Annotated[
@@ -108,7 +109,7 @@ def evaluate(
         int,
         typer.Option(
             min=0,
-            help="Cases whose edits are looked into and traced, for the --report of a --model.",
+            help="Facts whose edits are looked into and traced, for the --report of a --model.",
         ),
     ] = 10,
     seed: Annotated[int, typer.Option(help="Of the bootstrap and of what is drawn.")] = 0,
@@ -155,13 +156,14 @@ def evaluate(
         open_base,
         print_rows,
         run,
+        say_sequences,
         shown,
         unedited,
     )
     from memedit.config import Settings
     from memedit.evaluation.datasets import load_dataset
     from memedit.evaluation.questions import Amounts
-    from memedit.evaluation.settings import Setting
+    from memedit.evaluation.settings import read_settings
     from memedit.evaluation.summary import summary
 
     if (model is None) == (proxy is None):
@@ -174,7 +176,7 @@ def evaluate(
         )
     if compare is not None and report is None:
         raise typer.BadParameter("a comparison is part of a --report.", param_hint="--compare")
-    how = Setting.parse(setting)
+    how = read_settings(setting)
     variants = _variants(method, scope, how, proxy is not None)
     names = [one.name for one in variants]
     try:
@@ -183,7 +185,7 @@ def evaluate(
         raise typer.BadParameter(str(error), param_hint="--method") from None
     amounts = Amounts(max_tokens=max_tokens, general=general, fluent=fluency, seed=seed)
     settings = Settings.read(config)
-    if all_edits and setting != "batch":
+    if all_edits and [str(one) for one in how] != ["batch"]:
         raise typer.BadParameter("is for --setting batch.", param_hint="--all-edits")
     data = load_dataset(dataset, split=split, limit=limit, tasks=task)
     typer.echo(summary(data), err=True)
@@ -191,13 +193,13 @@ def evaluate(
     if company:
         edits = sum(len(case.requests) for case in company)
         typer.echo(f"  in force: the {edits:,} edits of {len(company):,} cases", err=True)
-    how.chosen(data.cases)  # a sequence that is too long is refused before a model is loaded
+    say_sequences(how, data.cases)  # one that is too long is refused before a model is loaded
 
     with ExitStack() as stack:
         folder = report
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memedit-eval-")))
-        about: dict[str, Any] = {"setting": str(how), "methods": names, "form": form}
+        about: dict[str, Any] = {"setting": ",".join(map(str, how)), "methods": names, "form": form}
         about["scope"] = settings.scope.model_dump(mode="json")
         if model is not None:  # what stands behind a proxy is its own affair
             shown_first = settings.incontext.model_dump(mode="json", exclude={"chat", "completion"})
@@ -207,6 +209,7 @@ def evaluate(
             measured: Any = parts.open_model(model, form=form, dtype=dtype, device=device)
             base = open_base(measured, kept_answers(measured, cache))
             treatments = parts.local_treatments(variants, measured, base, settings, stack)
+            about["layers"] = parts.edited_layers(variants, measured)
         else:
             measured, behind = stack.enter_context(
                 parts.open_proxy(str(proxy), form=form, served=served, key=key, admin_key=admin_key)
@@ -223,7 +226,8 @@ def evaluate(
         rows = run(folder, manifest, base, measured, data, how, amounts, treatments, company)
         if report is not None:
             if model is not None and analysis:
-                analyse_edits(report, measured, data, variants, analysis)
+                whole = load_dataset(dataset, split=split).cases
+                analyse_edits(report, measured, data, variants, analysis, whole)
             from memedit.evaluation.report import write_report
 
             written = write_report(report, report, compare)
@@ -234,7 +238,9 @@ def evaluate(
         print_rows(rows)
 
 
-def _variants(method: str | None, scope: str, setting: Setting, proxy: bool) -> list[Variant]:
+def _variants(
+    method: str | None, scope: str, settings: Sequence[Setting], proxy: bool
+) -> list[Variant]:
     from memedit.cli.routed_edits import ALWAYS
     from memedit.cli.variants import PROXY, UNEDITED, read_variants
     from memedit.evaluation.settings import Mode
@@ -255,9 +261,10 @@ def _variants(method: str | None, scope: str, setting: Setting, proxy: bool) -> 
             else one
             for one in variants
         ]
-    if setting.mode is not Mode.SINGLE and any(one.method.endswith(ALWAYS) for one in variants):
+    several = [str(one) for one in settings if one.mode is not Mode.SINGLE]
+    if several and any(one.method.endswith(ALWAYS) for one in variants):
         raise SettingsError(
             f"methods with {ALWAYS} put every edit into every prompt, which only the single "
-            f"setting allows; got --setting {setting}"
+            f"setting allows; got --setting {','.join(several)}"
         )
     return variants

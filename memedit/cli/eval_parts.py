@@ -92,6 +92,26 @@ def local_treatments(
     return [(one.name, lambda one=one: make(one)) for one in variants]  # type: ignore[misc]
 
 
+def edited_layers(variants: Sequence[Variant], model: LocalModel) -> dict[str, dict[str, Any]]:
+    """Say for every baked method which layers it edits and where they come from.
+
+    Methods that search all layers are left out.
+    """
+    from memedit.editing.catalog import EDITORS, open_editor
+
+    baked = set(EDITORS.names())
+    found = {
+        one.name: open_editor(one.method, one.settings).resolved(model.model)
+        for one in variants
+        if one.method in baked
+    }
+    return {
+        name: {"layers": list(editor.layers), "from": editor.layer_from}
+        for name, editor in found.items()
+        if editor.layers
+    }
+
+
 def prompt_form(model: LocalModel) -> Any:
     """Return how editing and tracing are to put prompts, so that they mean what is asked."""
     from memedit.evaluation.prompts import Form

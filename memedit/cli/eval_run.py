@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -56,8 +57,11 @@ def manifest_of(
     """Say what is measured; the report shows it, and a run goes on only where it agrees."""
     import hashlib
 
+    from memedit.evaluation.run_folder import LAYOUT
+
     ids = "\n".join(case.id for case in data.cases)
     return {
+        "layout": LAYOUT,
         **about,
         "dataset": {
             "name": data.name,
@@ -96,28 +100,58 @@ def run(
     base: BaseAnswers,
     model: Any,
     data: Dataset,
-    setting: Setting,
+    settings: Sequence[Setting],
     amounts: Amounts,
     treatments: Any,
     company: Sequence[EditCase] = (),
 ) -> list[Row]:
-    """Measure all methods with a progress bar; say what was not scored."""
+    """Measure all methods in all settings with a progress bar; say what was not scored."""
     from memedit.evaluation.run_folder import RunFolder
-    from memedit.evaluation.runner import Runner
+    from memedit.evaluation.runner import Runner, run_settings
 
     kept = RunFolder(folder, manifest)
-    runner = Runner(kept, base, model, data.cases, setting, amounts, company)
+    runners = [
+        Runner(kept, base, model, data.cases, setting, amounts, company) for setting in settings
+    ]
     with progress("evaluating") as bar:
-        rows = runner.run(treatments, bar)
-    for note in runner.folder.manifest["not_scored"]:
-        typer.echo(f"{note['n']} x {note['what']}: {note['reason']}", err=True)
+        rows = run_settings(runners, treatments, bar)
+    for note in kept.manifest["not_scored"]:
+        where = f" ({note['setting']})" if len(settings) > 1 and "setting" in note else ""
+        typer.echo(f"{note['n']} x {note['what']}{where}: {note['reason']}", err=True)
     return rows
 
 
+def say_sequences(settings: Sequence[Setting], cases: Sequence[EditCase]) -> None:
+    """Say what each sequence holds; other settings hold all cases.
+
+    Raises:
+        SettingsError: a sequence is to be longer than the data set.
+
+    """
+    from memedit.evaluation.settings import Mode
+
+    for setting in settings:
+        chosen = setting.chosen(cases)
+        if setting.mode is Mode.SEQUENTIAL:
+            edits = sum(len(case.requests) for case in chosen)
+            tasks = Counter(case.task for case in chosen)
+            shares = ", ".join(f"{n:,} {task}" for task, n in tasks.items())
+            line = f"  {setting}: {edits:,} edits of {len(chosen):,} cases ({shares})"
+            typer.echo(line, err=True)
+
+
 def analyse_edits(
-    folder: Path, model: Any, data: Dataset, variants: Sequence[Variant], limit: int
+    folder: Path,
+    model: Any,
+    data: Dataset,
+    variants: Sequence[Variant],
+    limit: int,
+    whole: Sequence[EditCase] = (),
 ) -> None:
-    """Look into some edits of the baked methods, and trace facts, for the report."""
+    """Look into some edits of the baked methods, and trace facts, for the report.
+
+    The wordings of the `whole` data set tell which relations its facts are of.
+    """
     from memedit.cli.eval_parts import prompt_form
     from memedit.editing.catalog import EDITORS, open_editor
     from memedit.evaluation.analysis.analyse import analyse
@@ -138,6 +172,7 @@ def analyse_edits(
             editors=editors,
             trace=True,
             limit=limit,
+            among=whole,
             form=form,
             progress=bar,
         )
@@ -153,17 +188,21 @@ def shown(row: Row) -> dict[str, Any]:
 def print_rows(rows: Sequence[Row]) -> None:
     """Print a table with a column for each method, without the rows of secondary scores."""
     methods = list(dict.fromkeys(row.method for row in rows))
+    settings = list(dict.fromkeys(row.setting for row in rows))
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:
         if _secondary(row.metric):
             continue
-        key = (row.task, row.metric, row.kind, row.scoring.replace("_", " "))
-        shown = f"{row.value:,.3f} [{row.low:,.3f}, {row.high:,.3f}] n={row.n}"
-        lines.setdefault(key, {})[row.method] = shown
+        scoring = (row.scoring or "cost").replace("_", " ")
+        where = (row.setting,) if len(settings) > 1 else ()
+        bounds = "" if row.low is None else f" [{row.low:,.3f}, {row.high:,.3f}]"
+        key = (row.task, *where, row.metric, row.kind, scoring)
+        lines.setdefault(key, {})[row.method] = f"{row.value:,.3f}{bounds} n={row.n}"
+    column = ("setting",) if len(settings) > 1 else ()
     print_table(
-        ("task", "metric", "kind", "scoring", *methods),
+        ("task", *column, "metric", "kind", "scoring", *methods),
         ([*key, *(cells.get(name, "") for name in methods)] for key, cells in lines.items()),
-        title=f"setting {rows[0].setting}; mean, 95% interval, number of probes" if rows else "",
+        title=f"setting {', '.join(settings)}; mean, 95% interval, number of probes",
     )
 
 

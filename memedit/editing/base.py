@@ -120,6 +120,16 @@ class Editor(ABC, Generic[C]):
             raise InvalidInputError("the layer is not settled; call resolved(model)")
         return self.config.layer
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers it edits, ascending, once they are settled; empty: whichever it finds."""
+        return (self.layer,)
+
+    @property
+    def layer_from(self) -> str:
+        """Where the layers came from: ``settings``, ``located`` or ``rule``, once settled."""
+        return "settings" if self.site is None else self.site.source
+
     def edit(
         self,
         model: nn.Module,
@@ -175,4 +185,4 @@ class Editor(ABC, Generic[C]):
         """Return the settings and where the layer came from, for the delta's notes."""
         settings: Any = self.config
         known = {f.name: getattr(settings, f.name) for f in fields(settings)}
-        return {**known, "layer_from": "settings" if self.site is None else self.site.source}
+        return {**known, "layer_from": self.layer_from}

@@ -92,6 +92,8 @@ class KeyValueEditor(Editor[K]):
         settled._cut = None
         config = settled.config
         if settled.spreads:
+            if config.layers and self.site is None:  # the settings name them, not a site
+                settled.site = None
             layers = config.layers or (settled.site.layers if settled.site else (settled.layer,))
             settled.config = replace(config, layers=layers, layer=layers[-1])
         if tokenizer is None:

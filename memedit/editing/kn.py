@@ -76,6 +76,11 @@ class Kn(Editor[KnConfig]):
 
     config_type = KnConfig
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """No layers of its own: those of the neurons that it finds."""
+        return ()
+
     def compute(
         self,
         model: nn.Module,

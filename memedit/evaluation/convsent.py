@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from memedit.errors import MissingResourceError
 from memedit.evaluation.base_answers import BaseAnswers
 from memedit.evaluation.cases import Replies
 from memedit.evaluation.protocols import Forced
@@ -16,8 +19,50 @@ from memedit.evaluation.questions import CaseQuestions
 from memedit.evaluation.sentiment import Sentiment, divergence, sentiment
 from memedit.evaluation.treatments import Session
 
-Whole = Mapping[tuple[str, str], npt.NDArray[np.float32]]
-"""(prompt, target) -> log-probabilities of the unedited model, [n_target_tokens, vocabulary]."""
+_IN_MEMORY = 1 << 28
+"""Bytes of distributions that are kept before they go to disk."""
+
+
+class Whole:
+    """What the unedited model gives for replies: distributions over the whole vocabulary.
+
+    They are large (20 replies of 15 words, of a vocabulary of 128,000: 150 MB a topic), and every
+    topic's must be had before anything is edited: beyond 256 MB they lie in a temporary file
+    without a name, which goes with this object.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+        self._places: dict[tuple[str, str], tuple[int, tuple[int, ...]]] = {}
+        weakref.finalize(self, self._file.close)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def keep(self, pair: tuple[str, str], logs: npt.NDArray[np.float32]) -> None:
+        """Keep the log-probabilities [n_target_tokens, vocabulary] of a (prompt, target).
+
+        Raises:
+            MissingResourceError: there is no room for them.
+
+        """
+        try:
+            start = self._file.seek(0, 2)
+            self._file.write(np.ascontiguousarray(logs, dtype=np.float32).tobytes())
+        except OSError as error:
+            raise MissingResourceError(
+                f"no room in {tempfile.gettempdir()} for the distributions that KL divergence "
+                f"compares ({error.strerror or error}); take fewer cases with --limit, or let "
+                "TMPDIR name a larger place"
+            ) from error
+        self._places[pair] = (start, logs.shape)
+
+    def __getitem__(self, pair: tuple[str, str]) -> npt.NDArray[np.float32]:
+        """Return what was kept; `KeyError` where nothing was."""
+        start, shape = self._places[pair]
+        self._file.seek(start)
+        raw = self._file.read(math.prod(shape) * np.dtype(np.float32).itemsize)
+        return np.frombuffer(raw, dtype=np.float32).reshape(shape)
 
 
 def sentiments(
@@ -48,9 +93,14 @@ def sentiments(
 def divergences(
     whole: Whole, session: Session, asked: Sequence[CaseQuestions]
 ) -> Iterator[tuple[int, float | None]]:
-    """Yield each ConvSent case's place and KL on another topic; `None` where that is too long."""
+    """Yield each ConvSent case's place and KL on another topic; `None` where that is too long.
+
+    It is over all example replies on that topic, of both sentiments, as in the survey's code. That
+    of SERAC's authors takes the same mean, over all tokens together, of its own edit inputs on that
+    topic ("Topic: ..."), which other methods than SERAC do not have.
+    """
     for owner, one in enumerate(asked):
-        pairs = _other_pairs(one)
+        pairs = reply_pairs(one.other)
         if not pairs:
             continue
         prompts, targets = [prompt for prompt, _ in pairs], [target for _, target in pairs]
@@ -59,17 +109,20 @@ def divergences(
         if not all(part.size for part in (*before, *after)):
             yield owner, None
             continue
-        moved = [divergence(old, now) for old, now in zip(before, after, strict=True)]
-        yield owner, sum(moved) / len(moved)
+        tokens = sum(map(len, before))
+        moved = [len(old) * divergence(old, now) for old, now in zip(before, after, strict=True)]
+        yield owner, sum(moved) / tokens
 
 
 def distributions(model: Any, asked: Sequence[CaseQuestions]) -> Whole:
-    """Have the unedited model give what `divergences` compares with; too large to be kept long."""
-    pairs = list(dict.fromkeys(pair for one in asked for pair in _other_pairs(one)))
-    if not pairs:
-        return {}
-    found = model.log_probabilities([p for p, _ in pairs], [target for _, target in pairs])
-    return dict(zip(pairs, found, strict=True))
+    """Have the unedited model give what `divergences` compares with, a topic at a time."""
+    whole = Whole()
+    for other in dict.fromkeys(one.other for one in asked if one.other is not None):
+        pairs = list(dict.fromkeys(reply_pairs(other)))
+        found = model.log_probabilities([p for p, _ in pairs], [target for _, target in pairs])
+        for pair, logs in zip(pairs, found, strict=True):
+            whole.keep(pair, logs)
+    return whole
 
 
 def reply_pairs(replies: Replies | None) -> list[tuple[str, str]]:
@@ -82,9 +135,3 @@ def reply_pairs(replies: Replies | None) -> list[tuple[str, str]]:
 def finite(forced: Forced) -> bool:
     """Tell whether the model could read the whole text."""
     return all(map(math.isfinite, forced.log_probability))
-
-
-def _other_pairs(one: CaseQuestions) -> list[tuple[str, str]]:
-    if one.other is None:
-        return []
-    return [(one.other.prompt, reply) for reply in (one.other.wanted[0], one.other.unwanted[0])]

@@ -37,6 +37,7 @@ _ABOUT_THE_EDIT = {
 TOO_LONG = "longer than the model can read: it counts as a wrong answer"
 NOT_FINITE = "longer than the model can read: teacher forcing leaves it out"
 NO_SCORES = "an API that gives no probabilities cannot be teacher-forced"
+NO_DISTRIBUTIONS = "an API gives probabilities of a few tokens, not of the whole vocabulary"
 
 
 @dataclass
@@ -47,11 +48,11 @@ class Measuring:
     setting: str
     base: BaseAnswers
     unedited: Any
-    """The unedited model itself, for whole distributions."""
+    """The unedited model itself, for whole distributions, where it has `log_probabilities`."""
     amounts: Amounts
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(what, why) -> how often: what was not scored, or not as it should be."""
-    _whole: convsent.Whole = field(default_factory=dict)
+    _whole: convsent.Whole = field(default_factory=convsent.Whole)
 
     def ask_base(self, asked: Sequence[CaseQuestions]) -> None:
         """Have the unedited model answer everything now: in full batches, and while it is that."""
@@ -62,7 +63,8 @@ class Measuring:
             pairs = [(q.probe.prompt, q.probe.answers[0]) for one in asked for q in _forced(one)]
             pairs += [pair for one in asked for pair in convsent.reply_pairs(one.case.replies)]
             self.base.score([prompt for prompt, _ in pairs], [target for _, target in pairs])
-            self._whole = convsent.distributions(self.unedited, asked)
+            if self._distributes:
+                self._whole = convsent.distributions(self.unedited, asked)
 
     def measure(
         self, session: Session, asked: Sequence[CaseQuestions], ages: Sequence[int | None]
@@ -104,6 +106,7 @@ class Measuring:
             also = dict(score.also)
             if question.metric == GENERAL:
                 also["kept"] = float(same(now.text, old.text))
+                also["before"] = score_generated(question.probe, old.text, old.text).score
             if whose is not None:
                 also["fired"] = float(bool(whose))
                 if question.metric in _ABOUT_THE_EDIT:
@@ -125,7 +128,7 @@ class Measuring:
             )
         for owner, tokens in added.items():
             mean = sum(tokens) / len(tokens)
-            found[owner].append(self._number(asked[owner], TOKENS_ADDED, Scoring.GENERATED, mean))
+            found[owner].append(self._number(asked[owner], TOKENS_ADDED, None, mean))
 
     def _fed(
         self, session: Session, asked: Sequence[CaseQuestions], found: list[list[Scored]]
@@ -170,6 +173,7 @@ class Measuring:
                     said=text.text,
                     base_said=old.text,
                     score=ngram_entropy(text.text),
+                    also={"before": ngram_entropy(old.text)},
                 )
             )
 
@@ -194,11 +198,19 @@ class Measuring:
             also = {"z_sentiment": parts.z_sentiment, "z_topic": parts.z_topic}
             value = parts.edit_success
             found[owner].append(self._number(asked[owner], SENTIMENT, forced, value, also))
+        if not self._distributes:
+            if n := sum(one.other is not None for one in asked):
+                self.left_out[("divergences", NO_DISTRIBUTIONS)] += n
+            return
         for owner, moved in convsent.divergences(self._whole, session, asked):
             if moved is None:
                 self.left_out[("divergences", NOT_FINITE)] += 1
                 continue
             found[owner].append(self._number(asked[owner], DIVERGENCE, forced, moved))
+
+    @property
+    def _distributes(self) -> bool:
+        return hasattr(self.unedited, "log_probabilities")
 
     def _scored(
         self,
@@ -228,7 +240,7 @@ class Measuring:
         self,
         one: CaseQuestions,
         metric: str,
-        scoring: Scoring,
+        scoring: Scoring | None,
         value: float,
         also: dict[str, float] | None = None,
     ) -> Scored:
@@ -236,7 +248,7 @@ class Measuring:
             **self._place(one),
             metric=metric,
             kind="",
-            scoring=scoring.value,
+            scoring=scoring and scoring.value,
             prompt="",
             expected=(),
             said="",

@@ -78,8 +78,8 @@ class Cost:
     edits: int = 0
     seconds: float = 0.0
     """Of computing the edits, without asking probes."""
-    peak_bytes: int = 0
-    """Largest resident size of the process (or of the device) while editing; 0: not measured."""
+    added_bytes: int | None = None
+    """The most that computing edits took beyond what was held before; `None`: not measured."""
 
 
 class Treatment(Protocol):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from memedit.evaluation.cases import EditCase, Metric, Probe, Replies
+from memedit.evaluation.datasets import spread
 from memedit.evaluation.matching import normalised
 
 GENERAL = "general_ability"
@@ -25,7 +27,7 @@ class Amounts:
     general: int = 2
     """Far questions of other cases for each case."""
     fluent: int = 50
-    """Cases, evenly spaced, whose prompts are continued before and after."""
+    """Cases, spread evenly over the tasks, whose prompts are continued before and after."""
     fluent_tokens: int = 100
     """Length of such a text."""
     seed: int = 0
@@ -51,36 +53,72 @@ class CaseQuestions:
     """ConvSent: replies about another topic, on which nothing is to move."""
 
 
-def questions_of(cases: Sequence[EditCase], amounts: Amounts) -> list[CaseQuestions]:
+def questions_of(
+    cases: Sequence[EditCase],
+    amounts: Amounts,
+    among: Sequence[EditCase] | None = None,
+    edited: Sequence[EditCase] = (),
+) -> list[CaseQuestions]:
     """Choose what is asked, the same every time.
 
     General ability: far questions of *other* cases with the answers that the data set holds to be
-    true, drawn by `amounts.seed` and the case's id.  Far are the locality probes about other
-    subjects (`Out_Of_Distribution`, `Distract_Neighbor`), and where a data set has none, locality
-    probes of cases about another subject.
+    true, whether or not the unedited model gives them, drawn by `amounts.seed` and the case's id.
+    Far are the locality probes about other subjects (`Out_Of_Distribution`, `Distract_Neighbor`),
+    those first that name no subject of any edit, so that no other edit in force answers them; and
+    where a data set has none, locality probes of cases about another subject.
+
+    Args:
+        cases: those that are asked about.
+        amounts: how much is asked.
+        among: the cases whose far questions are drawn from, `cases` where nothing is said. The
+            same ones make several settings of a run ask the same.
+        edited: cases beside `among` whose edits are in force.
+
     """
-    pool = _far(cases)
-    every = max(1, -(-len(cases) // amounts.fluent)) if amounts.fluent else 0
+    among = cases if among is None else among
+    pool = _far(among, [*among, *edited])
+    fluent = {case.id for case in spread(cases, amounts.fluent)}
     topics = [case for case in cases if case.replies is not None]
     found = []
-    for place, case in enumerate(cases):
+    for case in cases:
         asked = [Question(probe.metric.value, probe) for probe in case.probes]
         asked += _general(case, pool, amounts)
-        fluent = bool(every) and place % every == 0
-        found.append(CaseQuestions(case, tuple(asked), fluent, _another(case, topics)))
+        found.append(CaseQuestions(case, tuple(asked), case.id in fluent, _another(case, topics)))
     return found
 
 
-def _far(cases: Sequence[EditCase]) -> list[tuple[EditCase, Probe]]:
+def _far(among: Sequence[EditCase], edited: Sequence[EditCase]) -> list[tuple[EditCase, Probe]]:
     local = [
         (case, probe)
-        for case in cases
+        for case in among
         for probe in case.probes
         if probe.metric is Metric.LOCALITY and probe.answers and case.replies is None
     ]
     far = [one for one in local if one[1].kind in _FAR]
-    once = {probe.prompt: (case, probe) for case, probe in far or local}
+    subjects = {
+        _words(name)
+        for case in edited
+        for request in case.requests
+        for name in (request.subject, *request.aliases)
+    }
+    longest = max(map(len, subjects), default=0)
+    apart = [one for one in far if not _names(one[1].prompt, subjects, longest)]
+    once = {probe.prompt: (case, probe) for case, probe in apart or far or local}
     return list(once.values())
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", normalised(text)))
+
+
+def _names(prompt: str, subjects: set[tuple[str, ...]], longest: int) -> bool:
+    """Tell whether one of the subjects stands in a prompt, word for word."""
+    words = _words(prompt)
+    return any(
+        words[start : start + length] in subjects
+        for length in range(1, longest + 1)
+        for start in range(len(words) - length + 1)
+    )
 
 
 def _general(

@@ -43,8 +43,8 @@ class Scored:
     """A `Metric`, or the name of another measurement, e.g. `fluency`."""
     kind: str
     """`Probe.kind`."""
-    scoring: str
-    """A `Scoring`."""
+    scoring: str | None
+    """A `Scoring`; `None`: a cost, which is measured and not scored."""
     prompt: str
     expected: tuple[str, ...]
     """`Probe.answers`."""
@@ -75,7 +75,9 @@ class Row:
     """One number of the report.
 
     `value` is the mean over cases of each case's mean over its probes; `low` and `high` bound its
-    95% interval by bootstrap over cases; `n` counts the probes, `cases` the cases.
+    95% interval by bootstrap over cases; `n` counts the probes, `cases` the cases. A number that
+    is no mean over cases, such as the most memory, has neither bound. What a method costs over all
+    tasks has the task `""`.
     """
 
     method: str
@@ -84,10 +86,11 @@ class Row:
     metric: str
     kind: str
     """`""`: over all kinds."""
-    scoring: str
+    scoring: str | None
+    """A `Scoring`; `None`: a cost, which is measured and not scored."""
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
     cases: int = 0
 
@@ -103,7 +106,7 @@ class _Key:
     setting: str
     metric: str
     kind: str
-    scoring: str
+    scoring: str | None
 
 
 def rows(scored: Iterable[Scored], *, seed: int = 0) -> list[Row]:
@@ -127,13 +130,13 @@ def rows(scored: Iterable[Scored], *, seed: int = 0) -> list[Row]:
 
 def _place(gathered: Mapping[_Key, object]) -> Callable[[tuple[_Key, object]], tuple[Any, ...]]:
     """Sort as things came, and a metric's kinds by name after the row over all of them."""
-    groups: dict[tuple[str, ...], int] = {}
+    groups: dict[tuple[str | None, ...], int] = {}
     for key in gathered:
         groups.setdefault(_group(key), len(groups))
     return lambda item: (groups[_group(item[0])], item[0].kind)
 
 
-def _group(key: _Key) -> tuple[str, ...]:
+def _group(key: _Key) -> tuple[str | None, ...]:
     return (key.method, key.task, key.setting, key.scoring, key.metric)
 
 

@@ -1,9 +1,9 @@
 """A run as it lies on disk: what was asked for, what was scored, and what it cost.
 
-    manifest.json   what is measured: data set, model, methods, setting, amounts, versions
+    manifest.json   what is measured: data set, model, methods, settings, amounts, versions
     scored.jsonl    one line per scored probe
     done.jsonl      one line per method, setting and case that is finished
-    cost.jsonl      what editing took
+    cost.jsonl      what editing took: a line per case, or per cases that were edited together
     rows.json       the summary
 
 A run that was broken off is gone on with: cases that are finished are not asked again, and lines of
@@ -21,10 +21,15 @@ from memedit.errors import DatasetError, SettingsError
 from memedit.evaluation.rows import Row, Scored
 
 MANIFEST = "manifest.json"
-_SAME = ("dataset", "model", "setting", "scope", "form", "amounts", "cases", "company")
+LAYOUT = 2
+"""What the lines mean; 2: tasks are mixed, and costs have no scoring and leave out what was held
+before. Runs that say nothing are older."""
+_SAME = ("layout", "dataset", "model", "setting", "scope", "form", "amounts", "cases", "company")
 """What two runs must agree in to be one."""
 _SAME_IF_KNOWN = ("incontext",)
 """What they must agree in where both say it: runs that are older than it do not."""
+_LAYERS = "layers"
+"""Baked method -> `layers` that it edits, and where they come `from`."""
 
 Unit = tuple[str, str, str]
 """Method, setting, case."""
@@ -51,6 +56,7 @@ class RunFolder:
             self._check(known)
             names = [*known.get("methods", []), *self.manifest["methods"]]
             self.manifest["methods"] = list(dict.fromkeys(names))
+            self.manifest[_LAYERS] = self._layers(known)
             self.manifest["started"] = known.get("started")
             self.manifest["commands"] = [
                 *known.get("commands", []),
@@ -114,6 +120,28 @@ class RunFolder:
                     f"not {_short(mine.get(name))}; choose another --report folder"
                 )
 
+    def _layers(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Return which layers each baked method edits, those of earlier commands among them.
+
+        A method of which the folder holds cases is gone on with where it was begun alone: "ft-m" of
+        two layers is two methods. What a run without such a record edited stays unsaid.
+        """
+        before: dict[str, Any] = known.get(_LAYERS) or {}
+        now: dict[str, Any] = json.loads(json.dumps(self.manifest.get(_LAYERS) or {}))
+        begun = {str(record["method"]) for record in self._lines("done.jsonl")}
+        for method in begun & now.keys():
+            if method not in before:
+                del now[method]
+            elif before[method].get("layers") != now[method].get("layers"):
+                raise SettingsError(
+                    f"{self.path} holds cases of {method} with {layers_said(before[method])}; now "
+                    f"it would be {layers_said(now[method])}. Name the layers in the method's "
+                    "settings, or choose another --report folder"
+                )
+            else:
+                now[method] = before[method]
+        return before | now
+
     def _drop_unfinished(self) -> None:
         """Keep the lines of finished cases, each case once; a torn last line goes as well."""
         for name in ("scored.jsonl", "cost.jsonl", "done.jsonl"):
@@ -153,6 +181,19 @@ class RunFolder:
         new = self.path / f".{name}.new"
         new.write_text(text, encoding="utf-8")
         new.replace(self.path / name)
+
+
+def layers_said(record: Mapping[str, Any]) -> str:
+    """Say which layers a method edits, and where that comes from.
+
+    >>> layers_said({"layers": [2, 3], "from": "located"})
+    'layers 2, 3 (located)'
+    """
+    numbers = [str(number) for number in record.get("layers", ())]
+    said = f"layer{'s' * (len(numbers) != 1)} {', '.join(numbers)}"
+    whence = {"rule": "a rule: none was located", "settings": "as set"}
+    found = str(record.get("from"))
+    return f"{said} ({whence.get(found, found)})"
 
 
 def _unit(record: Mapping[str, Any]) -> Unit:

@@ -15,15 +15,19 @@ from memedit.evaluation.cases import EditCase, Metric
 from memedit.evaluation.measuring import TOKENS_ADDED, Measuring
 from memedit.evaluation.protocols import Cost, Progress
 from memedit.evaluation.questions import Amounts, CaseQuestions, questions_of
-from memedit.evaluation.rows import Row, Scored, Scoring, rows
+from memedit.evaluation.rows import Row, Scored, rows
 from memedit.evaluation.run_folder import RunFolder
 from memedit.evaluation.settings import Mode, Setting
+from memedit.evaluation.spending import settle
 from memedit.evaluation.treatments import Among, Plain, Session, Sessions
 
 SECONDS = "seconds_per_edit"
-PEAK = "peak_bytes"
+ADDED = "added_bytes"
 AGE = "edit_success_by_age"
 _AGES = 10
+
+Methods = Sequence[tuple[str, Callable[[], Sessions]]]
+"""Name, and what makes the treatment once it is needed."""
 
 
 @dataclass(frozen=True)
@@ -41,36 +45,20 @@ class Runner:
     """In a batch of all: the whole data set, `cases` among it. The edits of all of it are in force,
     and `cases` are asked about."""
 
-    def run(
-        self,
-        methods: Sequence[tuple[str, Callable[[], Sessions]]],
-        progress: Progress | None = None,
-    ) -> list[Row]:
-        """Measure methods one after another; return the rows of everything in the folder.
+    def run(self, methods: Methods, progress: Progress | None = None) -> list[Row]:
+        """Measure methods one after another; see `run_settings`."""
+        return run_settings([self], methods, progress)
 
-        Args:
-            methods: name, and what makes the treatment once it is needed.
-            progress: called with (cases done, cases in all, over all methods).
+    def asked(self) -> list[CaseQuestions]:
+        """Choose the cases and what is asked of them.
 
-        Raises:
-            ConflictError: a method did not leave the model as it found it.
-
+        Far questions are drawn from all `cases`, so that every setting asks a case the same.
         """
         chosen = self.setting.chosen(self.cases)
-        asked = questions_of(chosen, self.amounts)
-        total, done = len(methods) * len(chosen), 0
-        for name, make in methods:
-            left = [one for one in asked if (name, str(self.setting), one.case.id) not in self.done]
-            done += len(asked) - len(left)
-            if progress is not None:
-                progress(done, total)
-            if not left:
-                continue
-            treatment = make()
-            for finished in self._method(name, treatment, asked):
-                done += finished
-                if progress is not None:
-                    progress(done, total)
+        return questions_of(chosen, self.amounts, self.cases, self.company)
+
+    def finish(self) -> list[Row]:
+        """Write the rows of everything in the folder, and that the run is over."""
         found = self.rows()
         self.folder.write_rows(found)
         self.folder.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -83,42 +71,57 @@ class Runner:
         return self.folder.done
 
     def rows(self) -> list[Row]:
-        """Sum up everything that the folder holds."""
+        """Sum up everything that the folder holds, of all settings."""
         scored = self.folder.scored()
         seed = self.amounts.seed
-        longest = 1 + max((one.age for one in scored if one.age is not None), default=0)
+        length: dict[str, int] = {}
+        for one in scored:
+            if one.age is not None:
+                length[one.setting] = max(length.get(one.setting, 0), one.age + 1)
         by_age = [
-            replace(one, metric=AGE, kind=_age_group(one.age, longest), also={})
+            replace(one, metric=AGE, kind=_age_group(one.age, length[one.setting]), also={})
             for one in scored
             if one.age is not None and one.metric == Metric.EDIT_SUCCESS
         ]
-        found = [*rows(scored, seed=seed), *rows(by_age, seed=seed)]
-        most: dict[tuple[str, str], tuple[int, int]] = {}
-        for cost in self.folder.costs():
-            key = (cost["method"], cost["setting"])
-            peak, edits = most.get(key, (0, 0))
-            most[key] = (max(peak, cost["peak_bytes"]), edits + cost["edits"])
-        for (method, setting), (peak, edits) in most.items():
-            if peak:
-                value = float(peak)
-                place = (method, "", setting, PEAK, "", Scoring.GENERATED.value)
-                found.append(Row(*place, value, value, value, edits))
+        return [*rows(scored, seed=seed), *rows(by_age, seed=seed), *self._costs()]
+
+    def _costs(self) -> list[Row]:
+        """Sum up over all tasks: time as a whole, memory as the most of it; no intervals."""
+        parts: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for part in self.folder.costs():
+            parts.setdefault((part["method"], part["setting"]), []).append(part)
+        found = []
+        for (method, setting), own in parts.items():
+            edits = sum(part["edits"] for part in own)
+            sums = {SECONDS: sum(part["seconds"] for part in own) / edits}
+            if added := [part[ADDED] for part in own if part.get(ADDED) is not None]:
+                sums[ADDED] = float(max(added))
+            found += [
+                Row(method, "", setting, name, "", None, value, None, None, edits)
+                for name, value in sums.items()
+            ]
         return found
 
-    def _method(
+    def measured(
         self, name: str, treatment: Sessions, asked: Sequence[CaseQuestions]
     ) -> Iterator[int]:
-        """Measure one method; yields how many more cases are finished."""
+        """Measure one method; yields how many more cases are finished.
+
+        Raises:
+            ConflictError: it did not leave the model as it found it.
+
+        """
         of_case = {one.case.id: one for one in asked}
         measuring = Measuring(name, str(self.setting), self.base, self.model, self.amounts)
         measuring.ask_base(asked)
+        settle()
         self.base.sealed = True
         try:
             for part in self.setting.parts([one.case for one in asked], treatment.at_once):
                 here = [of_case[case.id] for case in part]
                 if self.setting.mode is Mode.SINGLE:  # what is finished need not be edited again
-                    here = [one for one in here if self._unit(name, one) not in self.done]
-                if any(self._unit(name, one) not in self.done for one in here):
+                    here = self.left(name, here)
+                if self.left(name, here):
                     yield self._part(name, treatment, measuring, here)
         finally:
             self.base.sealed = False
@@ -129,6 +132,10 @@ class Runner:
                 "Nothing that was measured after it can be trusted"
             )
 
+    def left(self, name: str, asked: Sequence[CaseQuestions]) -> list[CaseQuestions]:
+        """Return what of `asked` is not finished with a method."""
+        return [one for one in asked if self._unit(name, one) not in self.done]
+
     def _part(
         self,
         name: str,
@@ -137,18 +144,19 @@ class Runner:
         here: Sequence[CaseQuestions],
     ) -> int:
         before = replace(treatment.cost)
-        treatment.cost.peak_bytes = 0
+        # Of several cases that are edited together it is not known what each of them took.
+        apart = self.setting.mode is Mode.SINGLE and treatment.at_once == 1
+        treatment.cost.added_bytes = None
         with self._session(treatment, measuring, here) as session:
-            new = [
-                place for place, one in enumerate(here) if self._unit(name, one) not in self.done
-            ]
+            new = {one.case.id for one in self.left(name, here)}
             found = measuring.measure(session, here, self._ages(here))
         spent = _difference(treatment.cost, before)
-        for place in new:
-            scored = found[place]
-            if spent.edits:
+        for one, scored in zip(here, found, strict=True):
+            if one.case.id not in new:
+                continue
+            if apart and spent.edits:
                 scored = [*scored, _seconds(scored[0], spent)]
-            self.folder.add(self._unit(name, here[place]), scored)
+            self.folder.add(self._unit(name, one), scored)
         if spent.edits:
             self.folder.add_cost(
                 {
@@ -156,7 +164,7 @@ class Runner:
                     "setting": str(self.setting),
                     "edits": spent.edits,
                     "seconds": spent.seconds,
-                    "peak_bytes": spent.peak_bytes,
+                    ADDED: spent.added_bytes,
                     "tokens_added": _tokens_added(found),
                 }
             )
@@ -200,13 +208,48 @@ class Runner:
 
     def _note(self, name: str, left_out: Counter[tuple[str, str]]) -> None:
         notes = self.folder.manifest.setdefault("not_scored", [])
+        setting = str(self.setting)
         for (what, reason), n in left_out.items():
-            notes.append({"what": f"{name}: {what}", "reason": reason, "n": n})
+            notes.append({"what": f"{name}: {what}", "setting": setting, "reason": reason, "n": n})
         self.folder.write_manifest()
 
 
+def run_settings(
+    runners: Sequence[Runner], methods: Methods, progress: Progress | None = None
+) -> list[Row]:
+    """Measure methods one after another, each in every setting; return all rows of the folder.
+
+    Args:
+        runners: of one folder, data set and model; they differ in their setting.
+        methods: each is made once, for all settings.
+        progress: called with (cases done, cases in all, over all methods and settings).
+
+    Raises:
+        ConflictError: a method did not leave the model as it found it.
+
+    """
+    plans = [(runner, runner.asked()) for runner in runners]
+    total, done = len(methods) * sum(len(asked) for _, asked in plans), 0
+    for name, make in methods:
+        treatment: Sessions | None = None
+        for runner, asked in plans:
+            left = len(runner.left(name, asked))
+            done += len(asked) - left
+            if progress is not None:
+                progress(done, total)
+            if not left:
+                continue
+            if treatment is None:
+                treatment = make()
+            for finished in runner.measured(name, treatment, asked):
+                done += finished
+                if progress is not None:
+                    progress(done, total)
+    return runners[-1].finish()
+
+
 def _difference(now: Cost, before: Cost) -> Cost:
-    return Cost(now.edits - before.edits, now.seconds - before.seconds, now.peak_bytes)
+    return Cost(now.edits - before.edits, now.seconds - before.seconds, now.added_bytes)
 
 
 def _seconds(like: Scored, spent: Cost) -> Scored:
@@ -214,7 +257,7 @@ def _seconds(like: Scored, spent: Cost) -> Scored:
         like,
         metric=SECONDS,
         kind="",
-        scoring=Scoring.GENERATED.value,
+        scoring=None,
         prompt="",
         expected=(),
         said="",

@@ -1,9 +1,10 @@
 """ConvSent: whether the sentiment towards a topic has moved, and what moved with it.
 
 Source: Mitchell et al. 2022, "Memory-Based Model Editing at Scale" (SERAC); survey, equations 12
-and 13. The factors are those of the code that its authors published: mean log-probabilities are
-taken per token, over all tokens of all replies of one sentiment together, so that a long reply
-weighs more than a short one.
+and 13. The factors are those of the code that its authors published
+(github.com/eric-mitchell/serac, metrics.py and losses.py), which the survey's own code takes over:
+mean log-probabilities, and KL divergence, are taken per token, over all tokens of all replies
+together, so that a long reply weighs more than a short one.
 
 Everything here is teacher-forced.
 """
@@ -69,7 +70,7 @@ def sentiment(
 def divergence(before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]]) -> float:
     """Return KL(before || after) of next-token distributions, in nats, mean over tokens; >= 0.
 
-    Asked on prompts and replies about other topics, it is what the edit moved besides (lower is
+    Asked on prompts and replies about another topic, it is what the edit moved besides (lower is
     better): the drawdown of survey, equation 13.
 
     Args:

@@ -10,6 +10,7 @@ from typing import Self
 
 from memedit.errors import SettingsError
 from memedit.evaluation.cases import EditCase
+from memedit.evaluation.mixing import mixed
 
 _FORM = re.compile(r"(single|batch|sequential)(?::([1-9]\d{0,5}))?")
 
@@ -57,15 +58,21 @@ class Setting:
     def chosen(self, cases: Sequence[EditCase]) -> tuple[EditCase, ...]:
         """Return the cases that are measured: all, or those of the first N edits of a sequence.
 
+        Where cases are edited together, tasks are mixed first (see `mixed`): `batch:N` and
+        `sequential:N` hold them all, and of the same cases a longer sequence begins with a shorter
+        one. A case is never cut: one that would go beyond N edits ends a sequence before it.
+
         Raises:
             SettingsError: a sequence is to be longer than the data set.
 
         """
-        if self.mode is not Mode.SEQUENTIAL or self.size is None:
+        if self.mode is Mode.SINGLE:
             return tuple(cases)
+        if self.mode is Mode.BATCH or self.size is None:
+            return mixed(cases)
         chosen: list[EditCase] = []
         edits = 0
-        for case in cases:
+        for case in mixed(cases):
             if edits + len(case.requests) > self.size:
                 break
             chosen.append(case)
@@ -89,3 +96,13 @@ class Setting:
         size = {Mode.SINGLE: at_once, Mode.BATCH: self.size, Mode.SEQUENTIAL: None}[self.mode]
         step = size or max(1, len(cases))
         return [list(cases[start : start + step]) for start in range(0, len(cases), step)]
+
+
+def read_settings(text: str) -> tuple[Setting, ...]:
+    """Read settings joined by commas, `single,batch` or `sequential:10,sequential:100`; each once.
+
+    Raises:
+        SettingsError: one of them is none, or there is none.
+
+    """
+    return tuple(dict.fromkeys(Setting.parse(one) for one in text.split(",")))

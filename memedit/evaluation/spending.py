@@ -1,9 +1,10 @@
-"""What editing costs: time, and the most memory that was in use meanwhile."""
+"""What editing costs: time, and the memory that was taken for it."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,10 +22,12 @@ _HIGHEST = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 def spent(cost: Cost, edits: int, device: Any = None) -> Iterator[None]:
     """Add what the block takes to `cost`.
 
-    Memory is the largest resident size of this process during the block on Linux, where its mark
-    can be set back, and since the process began elsewhere; on a CUDA device it is the most that
-    PyTorch had allocated there.  It holds the model itself, too: compare methods, or look at the
-    difference to the model's size.
+    Memory is the most that this process was resident with during the block beyond what it was when
+    the block began, so that model, encoder and whatever else was there are not in it; on a CUDA
+    device it is the same of what PyTorch had allocated there. `Cost.added_bytes` is the largest of
+    all blocks. It is not measured where the system's mark of the highest size cannot be set back
+    (anywhere but on Linux). Memory that was free within the process already is not seen: see
+    `settle`.
 
     Args:
         cost: what is added to.
@@ -32,37 +35,46 @@ def spent(cost: Cost, edits: int, device: Any = None) -> Iterator[None]:
         device: the `torch.device` of the model, where there is one.
 
     """
-    cuda = getattr(device, "type", "") == "cuda"
-    _reset(device if cuda else None)
+    cuda = device if getattr(device, "type", "") == "cuda" else None
+    held = _mark(cuda)
     began = time.perf_counter()
     yield
     cost.seconds += time.perf_counter() - began
     cost.edits += edits
-    cost.peak_bytes = max(cost.peak_bytes, _peak(device if cuda else None))
+    if held is not None:
+        cost.added_bytes = max(cost.added_bytes or 0, _highest(cuda) - held)
 
 
-def _reset(device: Any) -> None:
+def settle() -> None:
+    """Hand back to the system what earlier work has freed, before a method's first edit.
+
+    Otherwise a method that runs after another would take that memory up again, unseen.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _mark(device: Any) -> int | None:
+    """Set the mark of the highest size back to what is held now; return that."""
     if device is not None:
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
-        return
-    with suppress(OSError):  # not Linux, or a kernel that does not let us
+        return int(torch.cuda.memory_allocated(device))
+    try:
         _RESET.write_text("5", encoding="ascii")
+        return _highest(None)
+    except OSError:  # not Linux, or a kernel that does not let us
+        return None
 
 
-def _peak(device: Any) -> int:
+def _highest(device: Any) -> int:
     if device is not None:
         import torch
 
         return int(torch.cuda.max_memory_allocated(device))
-    with suppress(OSError):
-        found = _HIGHEST.search(_STATUS.read_text(encoding="ascii", errors="replace"))
-        if found:
-            return int(found[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(most) if sys.platform == "darwin" else int(most) * 1024
+    found = _HIGHEST.search(_STATUS.read_text(encoding="ascii", errors="replace"))
+    if found is None:
+        raise OSError(f"{_STATUS} has no VmHWM")
+    return int(found[1]) * 1024

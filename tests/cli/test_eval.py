@@ -48,15 +48,19 @@ def test_rows_of_several_methods(
     ran = run(*arguments, *methods, "--json")
     assert ran.code == 0, ran.err
     assert "3 records, 3 cases, 3 edits" in ran.err
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, str, str | None], dict[str, Any]] = {}
     for row in ran.json:
         assert list(row) == [
             *("method", "task", "setting", "metric", "kind", "scoring"),
             *("value", "low", "high", "n"),
         ]
-        assert row["scoring"] in ("generated", "teacher_forced")
+        costs = row["metric"] in ("seconds_per_edit", "tokens_added", "added_bytes")
+        assert row["scoring"] in ((None,) if costs else ("generated", "teacher_forced"))
         assert row["setting"] == "single"
-        assert row["low"] <= row["value"] <= row["high"]
+        if costs and not row["task"]:  # of a whole method: no mean over cases
+            assert row["low"] is None and row["high"] is None
+        else:
+            assert row["low"] <= row["value"] <= row["high"]
         if not row["kind"]:
             found[row["method"], row["metric"], row["scoring"]] = row
     assert {key[0] for key in found} == {"none", "ice", "statement+always", "ft-m"}
@@ -74,8 +78,21 @@ def test_rows_of_several_methods(
     assert found["ice", "edit_success_right_edit", "generated"]["value"] == 1
     assert found["statement+always", "locality_fired", "generated"]["value"] == 1
     assert found["ice", "locality_fired", "generated"]["value"] < 1
-    assert found["ft-m", "seconds_per_edit", "generated"]["value"] > 0
-    assert found["statement+always", "tokens_added", "generated"]["value"] > 20
+    assert found["ft-m", "seconds_per_edit", None]["value"] > 0
+    assert found["statement+always", "tokens_added", None]["value"] > 20
+    tasks = {
+        method: {
+            row["task"]
+            for row in ran.json
+            if row["method"] == method and row["metric"] == "seconds_per_edit"
+        }
+        for method in ("ice", "ft-m")
+    }
+    assert tasks == {"ice": {""}, "ft-m": {"", "toy"}}, "ice stores all at once"
+    for method in ("ice", "ft-m"):  # though none says what it was, too
+        for metric in ("general_ability", "fluency"):
+            before = found[method, f"{metric}_before", "generated"]["value"]
+            assert before == found["none", metric, "generated"]["value"]
     [answers] = kept.iterdir()
     before = answers.read_bytes()
     again = run(*arguments, "--method", "none", "--json")
@@ -103,6 +120,62 @@ def test_a_report_and_a_second_run_in_its_folder(
     assert "another setting" in _error(other)
 
 
+def test_sequences_of_several_lengths_are_one_run_and_one_picture(
+    run: Run, data: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "out"
+    picture = "All edits of a sequence are asked at its end"
+    arguments = ("eval", "--dataset", data, "--model", tiny_checkpoint, "--report", report, *FEW)
+    arguments += ("--method", "none,ft-m")
+    lengths = ("sequential:1", "sequential:3", "single")
+    ran = run(*arguments, "--setting", ",".join(lengths), "--json")
+    assert ran.code == 0, ran.err
+    assert "sequential:1: 1 edits of 1 cases (1 toy)" in ran.err
+    n = {
+        row["setting"]: row["n"]
+        for row in ran.json
+        if row["metric"] == "edit_success" and row["scoring"] == "generated" and not row["kind"]
+    }
+    assert n == dict(zip(lengths, (1, 3, 3), strict=True))
+    html = (report / "report.html").read_text(encoding="utf-8")
+    assert picture in html and "edits in the sequence" in html
+    for setting in lengths:
+        assert setting in html and setting in (report / "report.md").read_text(encoding="utf-8")
+    scored = (report / "scored.jsonl").read_bytes()
+    again = run(*arguments, "--setting", ",".join(lengths))
+    assert again.code == 0 and (report / "scored.jsonl").read_bytes() == scored
+    assert "setting sequential:1, sequential:3, single" in again.out
+    one = (*arguments[:-4], *FEW, "--method", "none", "--report", tmp_path / "one")
+    alone = run(*one, "--setting", "sequential:3")
+    assert alone.code == 0, alone.err
+    assert picture not in (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_report_beside_an_earlier_one(
+    run: Run, data: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    arguments = ("eval", "--dataset", data, "--model", tiny_checkpoint, *FEW, "--method", "none")
+    earlier, now = tmp_path / "earlier", tmp_path / "now"
+    first = run(*arguments, "--setting", "batch,sequential:1", "--report", earlier)
+    assert first.code == 0, first.err
+    second = ("--setting", "batch,sequential:2", "--general", 1, "--report", now)
+    ran = run(*arguments, *second, "--compare", earlier)
+    assert ran.code == 0, ran.err
+    html = (now / "report.html").read_text(encoding="utf-8")
+    text = (now / "report.md").read_text(encoding="utf-8")
+    for shown in (html, text):
+        assert "Compared with an earlier run" in shown and str(earlier) in shown
+        assert "sequential:2 only in this run; sequential:1 only in the earlier one" in shown
+        assert "Only rows of batch are compared" in shown
+        assert "general now 1, earlier 2" in shown
+        assert "models differ" not in shown and "cases differ" not in shown
+    compared = text.split("## Compared")[1].split("Only in this run")[0]
+    lines = [line for line in compared.splitlines() if line.startswith("| toy | ")]
+    assert lines and all(line.startswith("| toy | batch | ") for line in lines)
+    [success] = [line for line in lines if "| generated | Edit success | none |" in line]
+    assert success.endswith("| ±0.000 |"), "the same model says the same"
+
+
 @pytest.mark.parametrize("setting", ["single", "sequential:3"])
 def test_adapters_and_a_sweep_in_one_table(
     run: Run, data: str, tiny_checkpoint: Path, tmp_path: Path, setting: str
@@ -127,7 +200,7 @@ def test_adapters_and_a_sweep_in_one_table(
     by_age = {row["method"] for row in ran.json if row["metric"] == "edit_success_by_age"}
     assert by_age == (set(methods) if setting != "single" else set())
     costs = {row["method"] for row in ran.json if row["metric"] == "seconds_per_edit"}
-    assert costs == {row["method"] for row in ran.json if row["metric"] == "peak_bytes"}
+    assert costs == {row["method"] for row in ran.json if row["metric"] == "added_bytes"}
     assert costs == set(methods[1:])
     assert {row["method"] for row in ran.json if row["metric"] == "fluency"} == set(methods)
     assert wide in (report / "report.html").read_text(encoding="utf-8")
@@ -155,6 +228,11 @@ def test_adapters_and_a_sweep_in_one_table(
         (("--model", "M", "--method", ", ,"), "names no method", 2),
         (("--model", "M", "--method", "none", "--setting", "both"), "no setting 'both'", 2),
         (("--model", "M", "--method", "none", "--setting", "sequential:9"), "needs 9 edits", 2),
+        (("--model", "M", "--method", "none", "--setting", "batch,"), "no setting ''", 2),
+        (
+            *(("--model", "M", "--method", "none", "--setting", "single,batch", "--all-edits"),),
+            *("is for --setting batch", 2),
+        ),
         (
             ("--model", "M", "--method", "ice", "--scope", "always", "--setting", "batch"),
             "only the single setting",

@@ -24,7 +24,8 @@ from memedit.editing.values import SearchConfig
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import architecture
 from memedit.modeling.delta import LowRank
-from memedit.modeling.fingerprint import tensor_digest
+from memedit.modeling.fingerprint import model_fingerprint, tensor_digest
+from memedit.modeling.locate import Site, save_site
 from memedit.types import EditRequest
 from tests.editing.test_fine_tuning import REQUESTS, loss
 from tests.modeling.families import FAMILIES, tiny_model, tiny_tokenizer
@@ -221,3 +222,23 @@ def test_kn_rewrites_few_neurons_of_any_layer() -> None:
     columns = sum(int((delta.dense(n) != 0).any(0).sum()) for n in delta.names())
     assert columns == delta.notes["neurons"] <= 3
     assert delta.notes["loss_after"] < delta.notes["loss_before"]
+
+
+def test_an_edit_is_spread_over_the_located_layers(statistics: Statistics, tmp_path: Path) -> None:
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    downs = [architecture(model).layer(n).down.name for n in range(2)]
+    save_site(Site(1, (0, 1), "located", model_fingerprint(model)), tmp_path)
+    config = MemitConfig(preserve=1.0, **QUICK)
+    memit = Memit(config, statistics=statistics, sites=tmp_path)
+    settled = memit.resolved(model)
+    assert (settled.layers, settled.layer, settled.layer_from) == ((0, 1), 1, "located")
+    for editor in (memit, settled):
+        delta = editor.edit(model, tokenizer, REQUESTS[:1])
+        assert set(delta.names()) == set(downs)
+        assert (delta.notes["layers"], delta.notes["layer_from"]) == ([0, 1], "located")
+    one = Rome(RomeConfig(**QUICK), statistics=statistics, sites=tmp_path).resolved(model)
+    assert (one.layers, one.layer_from) == ((1,), "located")
+    given = replace(config, layers=(1, 2))
+    own = Memit(given, statistics=statistics, sites=tmp_path).resolved(model)
+    assert (own.layers, own.layer_from) == ((1, 2), "settings"), "what is set comes first"
+    assert open_editor("kn", sites=tmp_path).resolved(model).layers == (), "all are searched"

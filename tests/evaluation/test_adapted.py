@@ -76,7 +76,7 @@ def test_what_a_setting_learns_together(model: LocalModel) -> None:
     learned = [("learn", n, 1) for n in range(4)]
     assert adapter.told == [*learned, ("on", 4), "asked", ("off", 4)]
     assert adapter.held == () and treatment.cost.edits == 8
-    assert treatment.cost.seconds > 0 and treatment.cost.peak_bytes > 0
+    assert treatment.cost.seconds > 0 and treatment.cost.added_bytes is not None
     with pytest.raises(InvalidInputError, match="got 4 cases"):
         treatment.session(EDITS, Mode.SINGLE).__enter__()
 

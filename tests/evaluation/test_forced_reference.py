@@ -1,7 +1,12 @@
-"""Teacher-forced scores of a batch, against plain code that scores one row at a time."""
+"""Teacher-forced scores of a batch, against plain code that scores one row at a time.
+
+First of pairs, then of AtlasEdit's own files, read plainly, beside the rows of ``memedit eval``.
+"""
 
 from __future__ import annotations
 
+import itertools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +15,17 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
+from memedit import EditRequest
+from memedit.cli.app import app
+from memedit.editing.catalog import open_editor
 from memedit.evaluation.forced import log_probability, token_accuracy
 from memedit.evaluation.local import LocalModel
 from memedit.evaluation.protocols import Forced
+from memedit.modeling.forms import AutoForm
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "atlas"
 
 # Of many lengths, right and wrong, in words the model knows and others: a batch has to be padded.
 PAIRS = [
@@ -36,7 +48,7 @@ class Atlas:
 
 @pytest.fixture(scope="module")
 def atlas() -> Atlas:
-    folder = Path(__file__).parents[2] / "examples" / "atlas" / "model"
+    folder = EXAMPLE / "model"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     # In float64: the order in which a padded batch adds up is then no part of the comparison.
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
@@ -46,8 +58,27 @@ def atlas() -> Atlas:
 def reference(atlas: Atlas, prompt: str, target: str) -> tuple[float, float, list[int]]:
     """Return token accuracy (equation 10), log-probability and argmax of one target."""
     ids = atlas.tokenizer(f"{prompt} {target}")["input_ids"]
-    start = len(atlas.tokenizer(prompt)["input_ids"])
-    assert ids[:start] == atlas.tokenizer(prompt)["input_ids"]
+    asked = atlas.tokenizer(prompt)["input_ids"]
+    return scored_plainly(atlas, asked, ids)
+
+
+def chat_reference(atlas: Atlas, prompt: str, target: str) -> tuple[float, float, list[int]]:
+    """Return the same, with the prompt as a user's turn and the target as the answer to it."""
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": target}]
+    render = atlas.tokenizer.apply_chat_template
+    text, whole = (render(t, tokenize=False) for t in (turns[:1], turns))
+    text, whole = f"{text}<|assistant|>", whole.removesuffix("<|end|>")
+    asked, ids = (
+        atlas.tokenizer(one, add_special_tokens=False)["input_ids"] for one in (text, whole)
+    )
+    return scored_plainly(atlas, asked, ids)
+
+
+def scored_plainly(
+    atlas: Atlas, asked: list[int], ids: list[int]
+) -> tuple[float, float, list[int]]:
+    start = len(asked)
+    assert ids[:start] == asked and len(ids) > start
     with torch.no_grad():
         logits = atlas.model(torch.tensor([ids])).logits[0].double()
     right, total, best = 0, 0.0, []
@@ -83,3 +114,85 @@ def test_a_distribution_is_whole_and_agrees_with_the_score(atlas: Atlas) -> None
         for right, mine, of_target in zip(got.correct, said, got.log_probability, strict=True):
             assert of_target <= mine + 1e-5
             assert not right or of_target == pytest.approx(float(mine), abs=1e-5)
+
+
+TASKS = ("zsre", "wiki_recent", "wiki_counterfact")
+FIELDS = {"edit_success": "prompt", "generality": "rephrase_prompt"}
+Records = dict[str, list[dict[str, Any]]]
+Rows = dict[tuple[str, str], float]
+
+
+def some_of_atlasedit(each: int, tasks: tuple[str, ...]) -> Records:
+    """Return records of AtlasEdit's files, evenly spaced, without their other probes."""
+    chosen = {}
+    for task in tasks:
+        file = EXAMPLE / "data" / "atlasedit" / f"{task}_test.json"
+        there = json.loads(file.read_text(encoding="utf-8"))
+        picked = [there[place * len(there) // each] for place in range(each)]
+        others = {"portability": {}, "locality": {}}
+        chosen[task] = [{**record, **others} for record in picked]
+    return chosen
+
+
+def rows_of_eval(folder: Path, records: Records, *arguments: str) -> Rows:
+    """Run ``memedit eval`` in float64; returns (task, metric) -> value."""
+    (folder / "data").mkdir()
+    for task, listed in records.items():
+        (folder / "data" / f"{task}_test.json").write_text(json.dumps(listed), encoding="utf-8")
+    command = ["eval", "--dataset", f"atlasedit:{folder / 'data'}", "--json"]
+    command += ["--model", str(EXAMPLE / "model"), "--dtype", "float64", "--device", "cpu"]
+    command += ["--cache", str(folder / "kept"), "--max-tokens", "1"]
+    command += ["--general", "0", "--fluency", "0", "--analysis", "0"]
+    done = CliRunner().invoke(app, [*command, *arguments])
+    assert done.exit_code == 0, done.output
+    return {
+        (row["task"], row["metric"]): row["value"]
+        for row in json.loads(done.stdout)
+        if row["scoring"] == "teacher_forced" and not row["kind"]
+    }
+
+
+def expected_rows(atlas: Atlas, records: Records, form: str) -> Rows:
+    """Return what the rows should be: means over the cases of a task, of one probe each."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for task, listed in records.items():
+        for record, (metric, field) in itertools.product(listed, FIELDS.items()):
+            prompt = record[field]
+            chat = form == "chat" or (form == "auto" and prompt.endswith("?"))
+            scored = (chat_reference if chat else reference)(atlas, prompt, record["target_new"])
+            values.setdefault((task, metric), []).append(scored[0])
+            values.setdefault((task, f"{metric}_log_probability"), []).append(scored[1])
+            values.setdefault((task, f"{metric}_all_tokens"), []).append(float(scored[0] == 1))
+    return {key: sum(found) / len(found) for key, found in values.items()}
+
+
+@pytest.mark.parametrize("form", ["completion", "chat", "auto"])
+def test_the_rows_of_eval_are_those_of_plain_code(form: str, atlas: Atlas, tmp_path: Path) -> None:
+    records = some_of_atlasedit(7, TASKS)
+    rows = rows_of_eval(tmp_path, records, "--method", "none", "--form", form)
+    expected = expected_rows(atlas, records, form)
+    assert rows == pytest.approx(expected, abs=1e-6)
+    accuracies = [expected[task, metric] for task in TASKS for metric in FIELDS]
+    assert any(0 < value < 1 for value in accuracies), "they no longer tell right from wrong"
+
+
+def test_the_rows_of_an_edited_model_are_those_of_plain_code(atlas: Atlas, tmp_path: Path) -> None:
+    """Two edits in the weights at once, as ``ft-m`` makes them; plain code scores them again."""
+    records = some_of_atlasedit(1, TASKS[:2])
+    rows = rows_of_eval(tmp_path, records, "--method", "ft-m", "--setting", "batch")
+    unedited = expected_rows(atlas, records, "auto")
+    requests = [
+        EditRequest(
+            prompt=record["prompt"], subject=record["subject"], target_new=record["target_new"]
+        )
+        for task in sorted(records)  # the order in which files are read
+        for record in records[task]
+    ]
+    editor = open_editor("ft-m", prompt_form=AutoForm.of(atlas.tokenizer))
+    delta = editor.edit(atlas.model, atlas.tokenizer, requests)
+    with delta.applied(atlas.model):
+        expected = expected_rows(atlas, records, "auto")
+    assert rows == pytest.approx(expected, abs=1e-6)
+    for task in records:
+        told = (task, "edit_success_log_probability")
+        assert expected[told] > unedited[told] + 1, "the edit moved nothing"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from memedit.evaluation.cases import Fault, Metric
+import pytest
+
+from memedit.evaluation.cases import Fault, Metric, Replies
 from memedit.evaluation.formats.base import NO_ANSWER, alternatives
 from memedit.evaluation.matching import REFUSALS
 from memedit.types import Operation
@@ -47,6 +50,27 @@ def test_a_fact_of_knowedit(tmp_path: Path) -> None:
             ("zsre", "locality", "Forgetfulness"): 1,
         }
     )
+
+
+@pytest.mark.parametrize(
+    "form", ["Rome", " Rome ", ["Rome"], ["", "Rome"], [["Rome"]], [[], ["Rome"]], [[" "], "Rome"]]
+)
+def test_new_and_old_answers_may_have_any_form(tmp_path: Path, form: Any) -> None:
+    for field in ("target_new", "ground_truth"):
+        (case,) = load(tmp_path, "knowedit", [{**FACT, field: form}]).cases
+        assert getattr(case.requests[0], field) == "Rome"
+        if field == "target_new":
+            assert [probe.answers for probe in case.probes[:2]] == [("Rome",)] * 2
+
+
+@pytest.mark.parametrize("form", ["", " ", [], [[]], [[], [" "]], None])
+def test_a_blank_answer_is_named_whatever_its_form(tmp_path: Path, form: Any) -> None:
+    dataset = load(tmp_path, "knowedit", [{**FACT, "target_new": form}])
+    assert not dataset.cases
+    assert [fault.where for fault in dataset.faults if fault.dropped] == ["zsre_test[0]"]
+    (case,) = (dataset := load(tmp_path, "knowedit", [{**FACT, "ground_truth": form}])).cases
+    assert case.requests[0].ground_truth is None
+    assert "zsre_test[0].ground_truth" in {fault.where for fault in dataset.faults}
 
 
 def test_a_fact_without_an_old_answer_is_an_insertion(tmp_path: Path) -> None:
@@ -119,6 +143,23 @@ def test_opinions(tmp_path: Path) -> None:
         ("Nice.", "Noise."),
     )
     assert asked(jazz)[1][2] == "What do you think of chess?"
+    assert (chess.requests[0].target_new, chess.requests[0].ground_truth) == (
+        "I love it.",
+        "I hate it.",
+    )
+
+
+def test_of_some_topics_the_negative_opinions_are_wanted(tmp_path: Path) -> None:
+    record = {"ent": "rain", "pos": [" I love it. ", " Great."], "neg": [" I hate it."]}
+    (case,) = load(tmp_path, "knowedit", [record], "convsent_val.json").cases
+    assert case.replies == Replies(
+        "What do you think of rain?", ("I hate it.",), ("I love it.", "Great.")
+    )
+    assert (case.requests[0].target_new, case.requests[0].ground_truth) == (
+        "I hate it.",
+        "I love it.",
+    )
+    assert asked(case) == [("edit_success", "word for word", case.replies.prompt, ("I hate it.",))]
 
 
 def test_one_opinion_has_no_other_topic(tmp_path: Path) -> None:

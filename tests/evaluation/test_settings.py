@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from memedit.errors import SettingsError
-from memedit.evaluation.settings import Mode, Setting
+from memedit.evaluation.mixing import mixed
+from memedit.evaluation.settings import Mode, Setting, read_settings
 from tests.evaluation.toy_facts import CASES
 
 
@@ -38,7 +39,15 @@ def test_cases_are_split_as_the_setting_says() -> None:
 
 
 def test_a_sequence_counts_edits_and_is_never_shorter_than_it_says() -> None:
-    assert Setting.parse("sequential:4").chosen(CASES) == CASES[:4]
+    assert Setting.parse("sequential:4").chosen(CASES) == mixed(CASES)[:4]
     with pytest.raises(SettingsError, match="needs 7 edits, and the chosen cases have 6"):
         Setting.parse("sequential:7").chosen(CASES)
-    assert Setting.parse("batch").chosen(CASES) == CASES
+    assert set(Setting.parse("batch").chosen(CASES)) == set(CASES)
+
+
+def test_several_settings_are_joined_by_commas() -> None:
+    found = read_settings("sequential:10, batch,sequential:100,batch")
+    assert [str(one) for one in found] == ["sequential:10", "batch", "sequential:100"]
+    for text in ("", "single,", "single,both"):
+        with pytest.raises(SettingsError, match="expected single, batch"):
+            read_settings(text)

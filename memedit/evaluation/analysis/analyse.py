@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from memedit.errors import MemeditError
 from memedit.evaluation.analysis.change import changed, column_strengths
+from memedit.evaluation.analysis.chosen import chosen_cases, states_fact
 from memedit.evaluation.analysis.columns import mapped
-from memedit.evaluation.analysis.facts import facts_of, kinship, related
+from memedit.evaluation.analysis.facts import facts_of, kin, related
 from memedit.evaluation.analysis.locating import located
 from memedit.evaluation.analysis.record import Analysis, Changed, Located, Mapped, Similar
+from memedit.evaluation.analysis.relations import Relations
 from memedit.evaluation.analysis.similarity import Pair, rsim
 from memedit.evaluation.cases import EditCase
 from memedit.evaluation.protocols import Progress
@@ -56,6 +58,7 @@ def analyse(
     editors: Mapping[str, Editor] | None = None,
     trace: bool = False,
     limit: int = LIMIT,
+    among: Sequence[EditCase] = (),
     form: PromptForm | None = None,
     progress: Progress | None = None,
 ) -> Analysis:
@@ -64,20 +67,21 @@ def analyse(
     Args:
         model: the unedited model; left as it was.
         tokenizer: its fast tokenizer.
-        cases: the first `limit` of them are used.
+        cases: up to `limit` of those that state a fact are used (see `chosen_cases`).
         editors: baked methods by name.
         trace: whether to trace facts causally.
         limit: how many cases.
+        among: all cases of the data set, whose wordings tell the relations that it does not name;
+            left out, `cases`.
         form: how prompts are put to the model; left out, they are continued as they stand.
         progress: called with (steps done, in all).
 
     """
-    chosen = list(cases[:limit])
-    notes = []
-    if len(cases) > len(chosen):
-        notes.append(f"The first {len(chosen)} of {len(cases)} cases were analysed.")
+    relations = Relations(among or cases)
+    chosen = chosen_cases(cases, limit, relations)
+    notes = _choice(cases, len(chosen))
     methods = editors or {}
-    facts = facts_of(chosen) if trace else []
+    facts = facts_of(chosen, relations) if trace else []
     steps = len(methods) * len(chosen) + len(facts)
     look = _Look(model, tokenizer, form)
     if methods and not look.readable:
@@ -90,7 +94,7 @@ def analyse(
             notes += look.at(method, editor, case)
             if progress:
                 progress(place * len(chosen) + number + 1, steps)
-    similar = look.similar()
+    similar = look.similar(relations)
     found: tuple[Located, ...] = ()
     if facts:
         done = steps - len(facts)
@@ -103,17 +107,32 @@ def analyse(
         )
         found = tuple(traced)
         notes += left_out
+        telling = [one for one in traced if one.tells]
         layers = len(architecture(model).layers)
-        for site in sorted({site for one in traced for site in one.restored}):
+        for site in sorted({site for one in telling for site in one.restored}):
             similar += rsim(
-                [one.effect(site) for one in traced],
-                related(traced),
+                [one.effect(site) for one in telling],
+                related(telling),
                 range(1, layers + 1),
                 f"layers ({site})",
             )
     elif trace:
-        notes.append("No fact was traced: no prompt of these cases holds its own subject.")
+        notes.append("No fact was traced: no case states one.")
     return Analysis(tuple(look.changed), tuple(look.mapped), found, tuple(similar), tuple(notes))
+
+
+def _choice(cases: Sequence[EditCase], chosen: int) -> list[str]:
+    """Say which cases were analysed, where not all were."""
+    facts = sum(map(states_fact, cases))
+    notes = []
+    if chosen < facts:
+        notes.append(f"{chosen} of the {facts} cases that state a fact were analysed.")
+    if facts < len(cases):
+        notes.append(
+            f"{len(cases) - facts} of {len(cases)} cases were not analysed, since they state no "
+            "fact: opinions, erasures, passages, or prompts without their subject."
+        )
+    return notes
 
 
 class _Look:
@@ -178,20 +197,13 @@ class _Look:
                 )
         return []
 
-    def similar(self) -> list[Similar]:
+    def similar(self, relations: Relations) -> list[Similar]:
         """Compare the places of single edits, per method and value matrix."""
         found: list[Similar] = []
         for (method, name), edits in self.columns.items():
             groups: dict[str, list[Pair]] = {}
             for a, b in combinations(range(len(edits)), 2):
-                one, other = edits[a][0], edits[b][0]
-                group = kinship(
-                    one.requests[0].subject,
-                    one.relation,
-                    other.requests[0].subject,
-                    other.relation,
-                )
-                if group:
+                if group := kin(edits[a][0], edits[b][0], relations):
                     groups.setdefault(group, []).append((a, b))
             found += rsim(
                 [strengths for _, strengths in edits],

@@ -12,6 +12,8 @@ from memedit.errors import DatasetError
 
 FILE = "analysis.json"
 _FORMAT = 1
+TAKEN = 0.1
+"""A trace tells something where noise takes at least so much from the answer's probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,11 @@ class Located:
     """Site (`hidden`, `mlp`, `attention`) -> per layer, with that layer's clean state put back at
     the subject's last token."""
 
+    @property
+    def tells(self) -> bool:
+        """Whether noise on the subject takes something away that could be brought back."""
+        return self.clean - self.corrupted >= TAKEN
+
     def effect(self, site: str) -> tuple[float, ...]:
         """Return the indirect effect per layer: how much of the probability comes back."""
         return tuple(value - self.corrupted for value in self.restored[site])
@@ -148,7 +155,7 @@ class Analysis:
     located: tuple[Located, ...] = ()
     similar: tuple[Similar, ...] = ()
     notes: tuple[str, ...] = field(default=())
-    """What was not analysed, and why."""
+    """Which cases were analysed, and what was not and why."""
 
     def save(self, folder: Path) -> Path:
         """Write `analysis.json` into a run folder and return its path."""

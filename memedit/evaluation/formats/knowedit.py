@@ -6,6 +6,7 @@ https://huggingface.co/datasets/zjunlp/KnowEdit
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,8 +46,8 @@ class KnowEdit(CaseFormat):
     - Facts: prompt and rephrase are to be answered with the target; `portability` and `locality`
       hold groups of probes, whose names become their kinds.
     - WikiBio: the passage is the prompt, the true sentence the target.
-    - ConvSent: the positive replies are wanted, the negative ones are not. Locality asks after the
-      next topic of the file.
+    - ConvSent: positive replies are wanted of about half the topics, negative ones of the others
+      (see `wants_positive`). Locality asks after the next topic of the file.
     - Sanitation: what is to be forgotten (`K_F`) becomes erasures, for which any refusal counts;
       what is to be retained (`K_R`) becomes probes, dealt out over the erasures: every one is asked
       once, with something erased.
@@ -124,10 +125,12 @@ def _sentiments(usable: Sequence[tuple[Draft, dict[str, Any]]], reading: Reading
     cases = []
     for draft, fields in usable:
         topic = first(alternatives(fields["ent"]))
-        wanted, unwanted = alternatives(fields["pos"]), alternatives(fields["neg"])
-        if topic is None or not wanted or not unwanted:
+        sides = {name: alternatives(fields[name]) for name in ("pos", "neg")}
+        if topic is None or not all(sides.values()):
             draft.fault("", "it lacks a topic, or replies of one sentiment")
             continue
+        side, other_side = ("pos", "neg") if wants_positive(topic) else ("neg", "pos")
+        wanted, unwanted = sides[side], sides[other_side]
         prompt = _OPINION.format(topic)
         try:
             request = request_of(
@@ -136,7 +139,7 @@ def _sentiments(usable: Sequence[tuple[Draft, dict[str, Any]]], reading: Reading
         except Unusable as why:
             draft.fault("", str(why))
             continue
-        draft.ask(Metric.EDIT_SUCCESS, WORD_FOR_WORD, ".pos", prompt, wanted)
+        draft.ask(Metric.EDIT_SUCCESS, WORD_FOR_WORD, f".{side}", prompt, wanted)
         cases.append(
             draft.case(reading.task, (request,), replies=Replies(prompt, wanted, unwanted))
         )
@@ -148,6 +151,16 @@ def _sentiments(usable: Sequence[tuple[Draft, dict[str, Any]]], reading: Reading
                 answers = other.replies.wanted + other.replies.unwanted
                 probes = (*probes, Probe(Metric.LOCALITY, OTHER_TOPIC, asked, answers))
         reading.cases.append(replace(case, probes=probes))
+
+
+def wants_positive(topic: str) -> bool:
+    """Tell which sentiment an edit of ConvSent is to bring about; the file does not say.
+
+    The code of SERAC and of the survey draws it for each topic, evenly. Here it follows from the
+    topic's name, so that it is the same in every run: a model that is kind about everything is
+    right about half of them only.
+    """
+    return zlib.crc32(topic.encode()) % 2 == 0
 
 
 def _sanitation(document: dict[str, Any], reading: Reading) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memedit.evaluation.analysis.record import Analysis, Changed, Mapped, Similar
+from memedit.evaluation.analysis.record import TAKEN, Analysis, Changed, Located, Mapped, Similar
 from memedit.evaluation.report.labels import DASH, number
 
 if TYPE_CHECKING:
@@ -48,13 +48,16 @@ def parts(folder: Path) -> list[Part]:
     if found.mapped:
         made.append(_columns(found.mapped, plots.hits(found.mapped)))
     if found.located:
-        made.append(_traces(found, plots.traces(found.located)))
+        telling = [one for one in found.located if one.tells]
+        made.append(_traces(found.located, telling, plots.traces(telling)))
     if found.similar:
         made.append(_similar(found.similar, plots.similarities(found.similar)))
     if found.notes:
         lines = tuple((note,) for note in found.notes)
-        table = PlainTable(f"{len(lines)} notes", ("Note",), lines, folded=len(lines) > 5)
-        made.append(Part("What was not analysed", (), (), (table,)))
+        table = PlainTable(
+            f"{len(lines)} note{'s' * (len(lines) != 1)}", ("Note",), lines, folded=len(lines) > 5
+        )
+        made.append(Part("What was analysed, and what not", (), (), (table,)))
     return made
 
 
@@ -148,24 +151,52 @@ def _columns(mapped: Sequence[Mapped], drawn: Figure | None) -> Part:
     )
 
 
-def _traces(found: Analysis, drawn: Figure | None) -> Part:
-    own = [one for one in found.located if one.role == "edit"] or list(found.located)
+def _traces(located: Sequence[Located], telling: Sequence[Located], drawn: Figure | None) -> Part:
+    own = [one for one in telling if one.role == "edit"] or list(telling)
     sites = list(dict.fromkeys(site for one in own for site in one.restored))
     lines = []
     for site in sites:
-        effects = [one.effect(site) for one in own if site in one.restored]
-        means = [_mean(values) for values in zip(*effects, strict=True)]
+        there = [one for one in own if site in one.restored]
+        means = [_mean(v) for v in zip(*(one.effect(site) for one in there), strict=True)]
         best = max(range(len(means)), key=means.__getitem__)
-        lines.append((site, str(best), number(means[best]), " ".join(number(m, 2) for m in means)))
-    head = ("Restored", "Strongest layer", "Effect there", "Effect by layer")
+        lines.append(
+            (
+                site,
+                str(len(there)),
+                number(_mean([one.clean for one in there])),
+                number(_mean([one.corrupted for one in there])),
+                str(best),
+                number(means[best]),
+                " ".join(number(m, 2) for m in means),
+            )
+        )
+    says = [
+        f"Causal tracing of {_prompts(len(located))} that the model answers surely: noise on the "
+        "subject's embeddings, and then one layer's clean state put back at the subject's last "
+        "token. What is traced is the model's own answer, true or not. Meng et al. 2022; survey, "
+        "section 5.2.",
+    ]
+    if len(telling) < len(located):
+        says.append(
+            f"In {len(located) - len(telling)} of them the noise takes less than {TAKEN} from the "
+            "answer's probability: there is nothing to bring back, and they are left out here."
+        )
+    if not own:
+        return Part("Where facts are decided", tuple(says), (), ())
+    which = "edits' own prompts" if own[0].role == "edit" else "probes' prompts"
+    says.append(
+        f"Shown are the {which} among the others ({len(own)}): as they are the answer has a mean "
+        f"probability of {number(_mean([one.clean for one in own]))}, with noise of "
+        f"{number(_mean([one.corrupted for one in own]))}. The effect is what a layer brings back "
+        "of the difference."
+    )
+    head = (
+        *("Restored", "Facts", "Clean", "Corrupted"),
+        *("Strongest layer", "Effect there", "Effect by layer"),
+    )
     return Part(
         "Where facts are decided",
-        (
-            f"Causal tracing of {len(own)} facts that the model is sure of: noise on the subject "
-            "takes the answer away, and one layer's clean state at the subject's last token is put "
-            "back. What is traced is the model's own answer. Meng et al. 2022; survey, section "
-            "5.2.",
-        ),
+        tuple(says),
         (
             (
                 drawn,
@@ -175,6 +206,10 @@ def _traces(found: Analysis, drawn: Figure | None) -> Part:
         ),
         (PlainTable("", head, tuple(lines)),),
     )
+
+
+def _prompts(n: int) -> str:
+    return f"{n} prompt{'s' * (n != 1)}"
 
 
 def _similar(similar: Sequence[Similar], drawn: Figure | None) -> Part:
@@ -199,6 +234,9 @@ def _similar(similar: Sequence[Similar], drawn: Figure | None) -> Part:
             "weight change), Sim_cand its mean over pairs of the named kind and Sim_all over all "
             "pairs. 1: related facts share their places and others do not; 0: no more than any "
             "two facts. Ju and Zhang 2023; survey, section 5.2.",
+            "Where the data set names no relation, prompts without their subjects tell it: two "
+            "are of one relation where a case has one as the other's rephrase. “Unrelated” "
+            "is another subject and, as far as that tells, another relation.",
         ),
         ((drawn, "RSim by how many of the strongest layers or columns are compared."),),
         (PlainTable(f"{len(lines)} numbers", head, lines, folded=True),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -27,19 +28,33 @@ MEASURES = MappingProxyType(
         "locality": Measure("Locality", "what does not follow from it is answered as before"),
         "retention": Measure("Retention", "what has to stay while other knowledge is erased"),
         "general_ability": Measure(
-            "General ability", "far questions of other cases that the unedited model gets right"
+            "General ability",
+            "far questions of other cases, scored by the data set's answers whether or not the "
+            "unedited model gives them: to be read beside the score before",
         ),
         "fluency": Measure(
             "Fluency",
-            "weighted entropy of bi- and trigrams (survey 3.5): low where text repeats itself",
+            "weighted entropy of bi- and trigrams (survey 3.5): low where text repeats itself; "
+            "to be read beside that of the same texts before",
             share=False,
             higher_is_better=None,
         ),
-        "seconds_per_edit": Measure("Time per edit", "", False, False),
+        "seconds_per_edit": Measure(
+            "Time per edit",
+            "of computing or storing edits: without asking, and without statistics that are made "
+            "once for a model",
+            *(False, False),
+        ),
         "tokens_added": Measure(
             "Tokens added per request", "by what a method writes into a prompt", False, False
         ),
-        "peak_bytes": Measure("Peak memory", "", False, False),
+        "added_bytes": Measure(
+            "Memory added",
+            "the most that computing or storing edits took beyond what the process held before "
+            "(on a GPU: than PyTorch had allocated there): model, encoder and statistics are not "
+            "in it, and neither is what asking takes",
+            *(False, False),
+        ),
         "sentiment": Measure("Sentiment", "replies of the sentiment that is wanted (eq. 12)"),
         "kl": Measure(
             "KL divergence",
@@ -51,6 +66,8 @@ MEASURES = MappingProxyType(
 )
 _OTHER_SCORES = MappingProxyType(
     {
+        "before": "the unedited model's own score on the same",
+        "kept": "answered as before the edit, right or wrong",
         "contains": "the looser score: the answer stands somewhere in what was said",
         "all_tokens": "the stricter score: every target token is the argmax",
         "fired": "an edit was applied to the prompt",
@@ -61,7 +78,7 @@ _OTHER_SCORES = MappingProxyType(
 )
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-COSTS = ("seconds_per_edit", "tokens_added", "peak_bytes")
+COSTS = ("seconds_per_edit", "tokens_added", "added_bytes")
 """What an edit costs: shown apart from the scores."""
 AGE = "edit_success_by_age"
 """Edit success by how many edits were made after the one that is asked: shown apart, too."""
@@ -109,9 +126,22 @@ def measure(metric: str) -> Measure:
     words = rest.replace("_", " ")
     says = _OTHER_SCORES.get(rest, "")
     share = bool(says) and rest != "log_probability"
+    if rest == "before":
+        share = MEASURES[base].share
     # Whether an edit should fire depends on the probe: neither more nor less is better.
-    better = True if says and rest != "fired" else None
+    better = True if says and rest not in ("fired", "before") else None
     return Measure(f"{MEASURES[base].title}, {words}", says, share, better)
+
+
+def meanings(metrics: Iterable[str]) -> list[tuple[str, str]]:
+    """Say what metrics mean, each name once; other scores of a metric by their own name."""
+    found = {}
+    for metric in sorted(set(metrics), key=metric_order):
+        _, rest = _parted(metric)
+        title = f"\u2026, {rest.replace('_', ' ')}" if rest else measure(metric).title
+        if says := measure(metric).says:
+            found[title] = says
+    return sorted(found.items(), key=lambda named: named[0].startswith("\u2026"))
 
 
 def metric_order(metric: str) -> tuple[int, str]:
@@ -142,7 +172,7 @@ def written(metric: str, value: float) -> str:
     """Write a value of a metric in the unit that fits it."""
     if metric == "seconds_per_edit":
         return duration(value)
-    if metric == "peak_bytes":
+    if metric == "added_bytes":
         return size(int(value))
     return number(value, 1 if metric == "tokens_added" else 3)
 
@@ -151,6 +181,13 @@ def signed(value: float, digits: int = 3) -> str:
     """Write a difference with its sign, with a real minus."""
     text = f"{value:+.{digits}f}"
     return "±" + text[1:] if float(text) == 0 else text.replace("-", MINUS)
+
+
+def difference(metric: str, value: float) -> str:
+    """Write how far a metric moved, with its sign, in the unit that fits it."""
+    if metric not in ("seconds_per_edit", "added_bytes"):
+        return signed(value, 1 if metric == "tokens_added" else 3)
+    return f"{MINUS if value < 0 else '+'}{written(metric, abs(value))}"
 
 
 def duration(seconds: float | None) -> str:
@@ -166,9 +203,11 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min"
 
 
-def size(n_bytes: int) -> str:
+def size(n_bytes: int | None) -> str:
     """Write a size in MB; a dash where it was not measured."""
-    return f"{n_bytes / 1e6:,.0f} MB" if n_bytes else DASH
+    if n_bytes is None:
+        return DASH
+    return f"{n_bytes / 1e6:,.0f} MB" if n_bytes >= 1e7 else f"{n_bytes / 1e6:.1f} MB"
 
 
 def clipped(text: str, limit: int = 300) -> str:

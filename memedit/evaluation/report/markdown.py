@@ -8,15 +8,16 @@ from collections.abc import Iterable, Sequence
 from memedit.evaluation.report.compare import Comparison, Difference
 from memedit.evaluation.report.findings import Part
 from memedit.evaluation.report.labels import (
+    COSTS,
     DASH,
     HEADLINES,
     SCORINGS,
     VERDICTS,
     clipped,
+    difference,
     duration,
     measure,
     number,
-    signed,
     size,
     written,
 )
@@ -43,6 +44,9 @@ def markdown(view: View, analysis: Sequence[Part] = ()) -> str:
                 ],
             )
         )
+    if view.meanings:
+        parts.append("## What is scored")
+        parts.append("\n".join(f"- **{name}**: {safe(says)}" for name, says in view.meanings))
     for scoring, group in view.scores:
         parts.append(f"## Scores ({_scoring(scoring)})")
         if scoring in SCORINGS:
@@ -51,9 +55,10 @@ def markdown(view: View, analysis: Sequence[Part] = ()) -> str:
             parts += _scores(table)
     if view.run.spent:
         parts.append("## Cost")
+        parts.append("\n".join(f"- **{measure(m).title}**: {measure(m).says}" for m in COSTS))
         parts.append(
             _table(
-                ["Method", "Setting", "Edits", "Per edit", "Tokens added", "Peak memory"],
+                ["Method", "Setting", "Edits", "Per edit", "Tokens added", "Memory added"],
                 [
                     [
                         one.method,
@@ -61,7 +66,7 @@ def markdown(view: View, analysis: Sequence[Part] = ()) -> str:
                         f"{one.edits:,}",
                         duration(one.seconds_per_edit),
                         number(one.tokens_added, 1),
-                        size(one.peak_bytes),
+                        size(one.added_bytes),
                     ]
                     for one in view.run.spent
                 ],
@@ -72,7 +77,7 @@ def markdown(view: View, analysis: Sequence[Part] = ()) -> str:
             parts.append(f"## {title}")
             for table in group:
                 parts += _scores(table)
-    parts += _errors(view.mistakes)
+    parts += _errors(view)
     for part in analysis:
         parts.append(f"## {safe(part.title)}")
         parts += [safe(words) for words in part.says]
@@ -118,7 +123,9 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     )
 
 
-def _scoring(name: str) -> str:
+def _scoring(name: str | None) -> str:
+    if name is None:
+        return "cost"
     return SCORINGS[name][0].lower() if name in SCORINGS else safe(name)
 
 
@@ -130,50 +137,65 @@ def _metric(metric: str, kind: str) -> str:
 def _value(row: Row | None) -> str:
     if row is None:
         return DASH
-    value, low, high = (written(row.metric, one) for one in (row.value, row.low, row.high))
-    return f"{value} ({low}{DASH}{high})"
+    value = written(row.metric, row.value)
+    if row.low is None or row.high is None:
+        return value
+    return f"{value} ({written(row.metric, row.low)}{DASH}{written(row.metric, row.high)})"
 
 
-def _errors(found: Sequence[Mistakes]) -> list[str]:
+def _errors(view: View) -> list[str]:
+    found = view.mistakes
     if not found:
         return []
-    names = classes(found)
     parts = ["## What went wrong (generated)"]
     parts.append("\n".join(f"- **{name}**: {says}" for name, says in VERDICTS.items()))
-    parts.append(
-        _table(
-            ["Metric", "Method", "Setting", "Asked", "Failed", *names],
-            [
-                [
-                    measure(one.metric).title,
-                    one.method,
-                    one.setting,
-                    f"{one.asked:,}",
-                    f"{one.failed:,}",
-                    *(f"{dict(one.counts).get(name, 0):,}" for name in names),
-                ]
-                for one in found
-            ],
-        )
-    )
+    parts.append(_counts(found))
+    for task, counted in view.mistakes_by_task:
+        parts += [f"### {safe(task)}: what went wrong", _counts(counted)]
     lines = [
         [
             one.method,
+            *([one.setting] if view.several_settings else []),
             measure(one.metric).title,
             name,
             clipped(example.prompt, 120),
             "as before" if one.metric == "locality" else clipped(" / ".join(example.expected), 120),
             clipped(example.said, 120),
             clipped(example.base_said, 120),
+            example.case,
         ]
         for one in found
         for name, examples in one.examples
-        for example in examples[:1]
+        for example in examples
     ]
     if lines:
-        head = ["Method", "Metric", "Class", "Prompt", "Expected", "Said", "Before the edit"]
-        parts.append(f"One example of each:\n\n{_table(head, lines)}")
+        head = [
+            *("Method", *(["Setting"] if view.several_settings else []), "Metric", "Class"),
+            *("Prompt", "Expected", "Said", "Before the edit", "Case"),
+        ]
+        parts.append(
+            "### Examples of each class\n\nUp to three, of different cases: the first ones found, "
+            f"not chosen.\n\n{_table(head, lines)}"
+        )
     return parts
+
+
+def _counts(found: Sequence[Mistakes]) -> str:
+    names = classes(found)
+    return _table(
+        ["Metric", "Method", "Setting", "Asked", "Failed", *names],
+        [
+            [
+                measure(one.metric).title,
+                one.method,
+                one.setting,
+                f"{one.asked:,}",
+                f"{one.failed:,}",
+                *(f"{dict(one.counts).get(name, 0):,}" for name in names),
+            ]
+            for one in found
+        ],
+    )
 
 
 def _comparison(found: Comparison) -> list[str]:
@@ -182,6 +204,9 @@ def _comparison(found: Comparison) -> list[str]:
         f"{len(found.apart)} of {len(found.differences)} rows differ by more than chance (*): "
         "their 95% intervals do not overlap."
     ]
+    if found.untold:
+        parts[0] += f" {len(found.untold)} have no interval, so that this cannot be told."
+    parts += [f"> **{safe(warning)}**" for warning in found.warnings]
 
     def line(one: Difference) -> list[str]:
         row = one.now
@@ -190,15 +215,17 @@ def _comparison(found: Comparison) -> list[str]:
             row.method,
             written(row.metric, one.earlier.value),
             written(row.metric, row.value),
-            signed(one.by) + (" (*)" if one.apart else ""),
+            difference(row.metric, one.by) + (" (*)" if one.apart else ""),
         ]
 
     head = ["Task", "Setting", "Scoring", "Metric", "Method", "Earlier", "Now", "Difference"]
-    parts.append(_table(head, [line(one) for one in (*found.apart, *found.together)]))
+    parts.append(
+        _table(head, [line(one) for one in (*found.apart, *found.together, *found.untold)])
+    )
     for rows, words in ((found.only_now, "this run"), (found.only_earlier, "the earlier run")):
         if rows:
             names = ", ".join(
-                f"{r.task} {r.setting} {r.scoring} {_metric(r.metric, r.kind)} {r.method}"
+                f"{r.task} {r.setting} {_scoring(r.scoring)} {_metric(r.metric, r.kind)} {r.method}"
                 for r in rows
             )
             parts.append(f"Only in {words}: {safe(names)}")
@@ -213,7 +240,7 @@ def _faults(view: View) -> list[str]:
     if run.unreadable:
         parts.append(f"**{run.unreadable} lines of scored.jsonl could not be read.**")
     if run.unscored:
-        lines = [[one.what, one.reason, f"{one.n:,}"] for one in run.unscored]
+        lines = [[view.unscored(one), one.reason, f"{one.n:,}"] for one in run.unscored]
         parts.append(_table(["What was not scored", "Why", "How many"], lines))
     if view.faults:
         lines = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memedit.evaluation.report.labels import VERDICTS, metric_order
 from memedit.evaluation.rows import Scored
@@ -25,6 +25,8 @@ class Mistakes:
     """(class, how many), the most frequent first."""
     examples: tuple[tuple[str, tuple[Scored, ...]], ...]
     """(class, some of them), in the order of `counts`."""
+    task: str = ""
+    """`""`: over all tasks."""
 
     @property
     def failed(self) -> int:
@@ -32,8 +34,23 @@ class Mistakes:
         return sum(count for _, count in self.counts)
 
 
+def mistakes_by_task(
+    scored: Iterable[Scored], methods: Sequence[str]
+) -> list[tuple[str, list[Mistakes]]]:
+    """Count failures by class in each task, without examples; nothing where there is one task."""
+    by_task: dict[str, list[Scored]] = {}
+    for one in scored:
+        by_task.setdefault(one.task, []).append(one)
+    found = [
+        (task, [replace(one, task=task) for one in mistakes(own, methods, show=0)])
+        for task, own in by_task.items()
+    ]
+    found = [(task, counted) for task, counted in found if counted]
+    return found if len(found) > 1 else []
+
+
 def mistakes(scored: Iterable[Scored], methods: Sequence[str], show: int = 3) -> list[Mistakes]:
-    """Count failures by class.
+    """Count failures by class, over all tasks.
 
     A probe failed when its generated score is under 1; what was judged is `said` against what is
     expected, and for locality against what the unedited model said. Examples are of different

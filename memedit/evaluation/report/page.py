@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from memedit.evaluation.report import plots, plots_cost
 from memedit.evaluation.report.labels import (
+    COSTS,
     DASH,
     HEADLINES,
     MEASURES,
     SCORINGS,
     VERDICTS,
     clipped,
+    difference,
     duration,
     measure,
     number,
-    signed,
     size,
     written,
 )
@@ -49,12 +50,13 @@ def page(view: View, analysis: Sequence[Part] = ()) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(measure=measure, measures=MEASURES, written=written, dict=dict)
+    environment.globals.update(
+        measure=measure, measures=MEASURES, written=written, difference=difference, dict=dict
+    )
     environment.filters.update(
         clipped=clipped,
         duration=duration,
         number=number,
-        signed=signed,
         size=size,
         tasks=_task_count,
     )
@@ -103,10 +105,14 @@ def page(view: View, analysis: Sequence[Part] = ()) -> str:
         several_settings=view.several_settings,
         scores=view.scores,
         scorings=dict(SCORINGS),
+        meanings=view.meanings,
         spent=run.spent,
         costs=view.costs,
+        cost_names=COSTS,
         ages=view.ages,
         mistakes=view.mistakes,
+        mistakes_by_task=view.mistakes_by_task,
+        unscored_name=view.unscored,
         classes=classes(view.mistakes),
         verdicts=dict(VERDICTS),
         faults=view.faults,

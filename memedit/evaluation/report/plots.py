@@ -161,8 +161,8 @@ def _dots(
 def spread(rows: Sequence[Row]) -> list[list[float]]:
     """Return how far the intervals reach down and up, as matplotlib wants it."""
     return [
-        [max(0.0, row.value - row.low) for row in rows],
-        [max(0.0, row.high - row.value) for row in rows],
+        [0.0 if row.low is None else max(0.0, row.value - row.low) for row in rows],
+        [0.0 if row.high is None else max(0.0, row.high - row.value) for row in rows],
     ]
 
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def cost(spent: Sequence[Spent]) -> Figure | None:
-    """Draw seconds per edit, tokens added per request and peak memory: a panel each."""
+    """Draw seconds per edit, tokens added per request and memory added: a panel each."""
     panels = [
         ("Time per edit", [one.seconds_per_edit for one in spent], duration, True),
         ("Tokens added per request", [one.tokens_added for one in spent], _tokens, False),
-        ("Peak memory", [float(one.peak_bytes) or None for one in spent], _size, False),
+        ("Memory added", [_float(one.added_bytes) for one in spent], _size, False),
     ]
     panels = [panel for panel in panels if any(value is not None for value in panel[1])]
     if not panels:
@@ -67,6 +67,10 @@ def _tokens(value: float) -> str:
 
 def _size(value: float) -> str:
     return size(int(value))
+
+
+def _float(value: int | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def by_length(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:

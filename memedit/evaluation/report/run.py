@@ -25,8 +25,8 @@ class Spent:
     setting: str
     edits: int
     seconds: float
-    peak_bytes: int
-    """0: not measured."""
+    added_bytes: int | None
+    """The most that was held beyond what was there before; None: not measured."""
     tokens_added: float | None
     """Mean per request, against the same prompt without the method; None: not measured."""
 
@@ -43,6 +43,7 @@ class Unscored:
     what: str
     reason: str
     n: int
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,13 +173,14 @@ def _spent(path: Path) -> tuple[Spent, ...]:
     spent = []
     for (method, setting), records in groups.items():
         added = [r["tokens_added"] for r in records if r.get("tokens_added") is not None]
+        held = [int(r["added_bytes"]) for r in records if r.get("added_bytes") is not None]
         spent.append(
             Spent(
                 method=method,
                 setting=setting,
                 edits=sum(int(r.get("edits", 0)) for r in records),
                 seconds=sum(float(r.get("seconds", 0.0)) for r in records),
-                peak_bytes=max(int(r.get("peak_bytes") or 0) for r in records),
+                added_bytes=max(held, default=None),
                 tokens_added=sum(added) / len(added) if added else None,
             )
         )

@@ -33,7 +33,8 @@ class Table:
 
     task: str
     setting: str
-    scoring: str
+    scoring: str | None
+    """None: costs."""
     methods: tuple[str, ...]
     lines: tuple[Line, ...]
 
@@ -55,16 +56,18 @@ def age_tables(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Table, ...]
 
 def tables(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Table, ...]:
     """Arrange rows; every row stands in exactly one table."""
-    found: dict[tuple[str, str, str], list[Row]] = {}
+    found: dict[tuple[str, str, str | None], list[Row]] = {}
     for row in rows:
         found.setdefault((row.task, row.setting, row.scoring), []).append(row)
-    order = {scoring: place for place, scoring in enumerate(("generated", "teacher_forced"))}
+    order = {scoring: place for place, scoring in enumerate((None, "generated", "teacher_forced"))}
     places = {key: place for place, key in enumerate(dict.fromkeys((k[0], k[1]) for k in found))}
-    keys = sorted(found, key=lambda key: (places[key[:2]], order.get(key[2], 2), key[2]))
+    keys = sorted(found, key=lambda key: (places[key[:2]], order.get(key[2], 3), key[2] or ""))
     return tuple(_table(*key, found[key], methods) for key in keys)
 
 
-def _table(task: str, setting: str, scoring: str, rows: list[Row], among: Sequence[str]) -> Table:
+def _table(
+    task: str, setting: str, scoring: str | None, rows: list[Row], among: Sequence[str]
+) -> Table:
     there = {row.method for row in rows}
     methods = tuple(method for method in among if method in there)
     cells = {(row.metric, row.kind, row.method): row for row in rows}
@@ -103,7 +106,7 @@ def glances(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Glance, ...]:
     """Sum up `HEADLINES`; the mean gives every task the same weight, whatever its size."""
     found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
     for row in rows:
-        if row.kind == "" and row.metric in HEADLINES:
+        if row.kind == "" and row.metric in HEADLINES and row.scoring is not None:
             key = (row.scoring, row.setting, row.method)
             found.setdefault(key, {}).setdefault(row.metric, []).append(row.value)
     order = {method: place for place, method in enumerate(methods)}

@@ -9,9 +9,9 @@ from typing import Any
 
 from memedit.evaluation.cases import Fault
 from memedit.evaluation.report.compare import Comparison, compared
-from memedit.evaluation.report.labels import duration
-from memedit.evaluation.report.mistakes import Mistakes, mistakes
-from memedit.evaluation.report.run import Run
+from memedit.evaluation.report.labels import duration, meanings
+from memedit.evaluation.report.mistakes import Mistakes, mistakes, mistakes_by_task
+from memedit.evaluation.report.run import Run, Unscored
 from memedit.evaluation.report.tables import (
     Glance,
     Table,
@@ -20,6 +20,7 @@ from memedit.evaluation.report.tables import (
     glances,
     score_tables,
 )
+from memedit.evaluation.run_folder import layers_said
 
 UNKNOWN = "not recorded"
 
@@ -49,9 +50,13 @@ class View:
     """(scoring, its lines)."""
     scores: tuple[tuple[str, tuple[Table, ...]], ...]
     """(scoring, its tables): the two ways of scoring are apart."""
+    meanings: tuple[tuple[str, str], ...]
+    """(name, what it means) of every metric among the scores."""
     costs: tuple[Table, ...]
     ages: tuple[Table, ...]
     mistakes: tuple[Mistakes, ...]
+    mistakes_by_task: tuple[tuple[str, tuple[Mistakes, ...]], ...]
+    """(task, its counts); empty where there is one task."""
     faults: tuple[FaultGroup, ...]
     comparison: Comparison | None
 
@@ -60,6 +65,10 @@ class View:
         """Whether settings have to be named to tell lines apart."""
         return len(self.run.settings) > 1
 
+    def unscored(self, one: Unscored) -> str:
+        """Name what was not scored, with its setting where there are several."""
+        return f"{one.what} · {one.setting}" if one.setting and self.several_settings else one.what
+
 
 def view(run: Run, earlier: Run | None = None) -> View:
     """Arrange a run, beside an earlier one where one is given."""
@@ -67,7 +76,7 @@ def view(run: Run, earlier: Run | None = None) -> View:
     dataset, model = run.about("dataset"), run.about("model")
     shown = score_tables(run.rows, run.methods)
     summed = glances(run.rows, run.methods)
-    scorings = tuple(dict.fromkeys(table.scoring for table in shown))
+    scorings = tuple(dict.fromkeys(table.scoring or "" for table in shown))
     count = len(run.methods)
     return View(
         run=run,
@@ -83,12 +92,16 @@ def view(run: Run, earlier: Run | None = None) -> View:
             if any(line.scoring == scoring for line in summed)
         ),
         scores=tuple(
-            (scoring, tuple(table for table in shown if table.scoring == scoring))
+            (scoring, tuple(table for table in shown if (table.scoring or "") == scoring))
             for scoring in scorings
         ),
+        meanings=tuple(meanings(line.metric for table in shown for line in table.lines)),
         costs=cost_tables(run.rows, run.methods),
         ages=age_tables(run.rows, run.methods),
         mistakes=tuple(mistakes(run.scored, run.methods)),
+        mistakes_by_task=tuple(
+            (task, tuple(counted)) for task, counted in mistakes_by_task(run.scored, run.methods)
+        ),
         faults=_grouped(run.faults),
         comparison=comparison,
     )
@@ -109,9 +122,17 @@ def _facts(run: Run, dataset: Any, model: Any) -> tuple[tuple[str, str], ...]:
         ("Tasks", ", ".join(run.tasks) or "none"),
         ("Model", _with_print(model)),
         ("Setting", ", ".join(str(setting) for setting in settings) or UNKNOWN),
+        *_layers(run),
         ("Measured", _when(run)),
         ("Scored probes", f"{len(run.scored):,}" if run.scored else UNKNOWN),
     )
+
+
+def _layers(run: Run) -> list[tuple[str, str]]:
+    """Say which layers baked methods edited, where the run has that on record."""
+    found = run.manifest.get("layers") or {}
+    said = [f"{method}: {layers_said(record)}" for method, record in found.items()]
+    return [("Edited layers", "; ".join(said))] if said else []
 
 
 def _command(run: Run) -> str:

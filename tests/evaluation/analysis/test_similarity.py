@@ -14,6 +14,7 @@ from memedit.evaluation.analysis.facts import (
     related,
 )
 from memedit.evaluation.analysis.record import Located
+from memedit.evaluation.analysis.relations import Relations
 from memedit.evaluation.analysis.similarity import places, rsim
 from memedit.evaluation.cases import EditCase, Metric, Probe
 from memedit.types import EditRequest
@@ -66,7 +67,7 @@ def test_pairs_are_grouped_by_how_they_are_related() -> None:
         fact("a", "edit"),
         fact("a", "rephrase"),
         fact("a", "follows"),
-        fact("a", "other_relation"),
+        fact("a", "other_relation", relation="Q"),
         fact("b", "edit", "T"),
         fact("c", "edit", "s", "Q"),
         fact("d", "edit", "U", "Q"),
@@ -76,8 +77,8 @@ def test_pairs_are_grouped_by_how_they_are_related() -> None:
     assert found[CONSISTENCY] == [(0, 1)]
     assert found[RELEVANCE] == [(0, 2)]
     assert found[SAME_SUBJECT] == [(0, 3), (0, 5)]
-    assert found[SAME_RELATION] == [(0, 4), (5, 6)]
-    assert found[UNRELATED] == [(0, 6), (4, 5), (4, 6)]
+    assert found[SAME_RELATION] == [(0, 4), (3, 6), (5, 6)]
+    assert found[UNRELATED] == [(0, 6), (3, 4), (4, 5), (4, 6)]
 
 
 def test_kinship_is_said_only_where_the_data_tell() -> None:
@@ -90,14 +91,20 @@ def test_facts_are_prompts_that_name_their_subject() -> None:
     probes = (
         Probe(Metric.GENERALITY, "", "What town rules it?", ("L",)),
         Probe(Metric.GENERALITY, "", "Q is governed from", ("L",)),
+        Probe(Metric.LOCALITY, "Forgetfulness", "The capital of Q, not L, is", ("X",)),
+        Probe(Metric.LOCALITY, "near", "Q is governed from", ("X",)),
         Probe(Metric.LOCALITY, "near", "The river of Q is", ("X",)),
         Probe(Metric.LOCALITY, "near", "The flag of Q is", ("X",)),
+        Probe(Metric.PORTABILITY, "", "The river of the capital of Q is", ("X",)),
     )
     case = EditCase("c", "zsre", (request,), probes, relation="capital")
-    assert [(one.role, one.prompt) for one in facts_of([case])] == [
-        ("edit", "The capital of Q is"),
-        ("rephrase", "Q is governed from"),
-        ("other_relation", "The river of Q is"),
+    river = EditRequest(prompt="The river of R is", subject="R", target_new="W")
+    relations = Relations([case, EditCase("r", "zsre", (river,), ())])
+    assert [(one.role, one.prompt, one.relation) for one in facts_of([case], relations)] == [
+        ("edit", "The capital of Q is", "capital"),
+        ("rephrase", "Q is governed from", "capital"),
+        ("follows", "The river of the capital of Q is", ""),
+        ("other_relation", "The river of Q is", "the river of {} is"),
     ]
     many = EditCase("m", "mquake", (request, request), probes)
-    assert [one.role for one in facts_of([many])] == ["edit", "edit"]
+    assert [one.role for one in facts_of([many], relations)] == ["edit", "edit"]

@@ -95,8 +95,9 @@ def run_folder(path: Path, seed: int = 0, analysis: bool = True, **manifest: Any
     summed = [
         *rows(found),
         *rows(by_age),
-        Row("rome", "zsre", "single", "seconds_per_edit", "", "generated", 2.2, 2.0, 2.5, 12, 12),
-        Row("rome", "", "single", "peak_bytes", "", "generated", 1.2e9, 1.2e9, 1.2e9, 24),
+        Row("rome", "zsre", "single", "seconds_per_edit", "", None, 2.2, 2.0, 2.5, 12, 12),
+        Row("rome", "", "single", "seconds_per_edit", "", None, 2.3, None, None, 24),
+        Row("rome", "", "single", "added_bytes", "", None, 1.2e9, None, None, 24),
     ]
     (path / "rows.json").write_text(json.dumps([row.as_record() for row in summed]), "utf-8")
     spent = [
@@ -105,11 +106,11 @@ def run_folder(path: Path, seed: int = 0, analysis: bool = True, **manifest: Any
             "setting": "single",
             "edits": 24,
             "seconds": seconds,
-            "peak_bytes": peak,
+            "added_bytes": added,
             "tokens_added": tokens,
         }
-        for method, seconds, peak, tokens in (
-            ("none", 0.0, 0, 0.0),
+        for method, seconds, added, tokens in (
+            ("none", 0.0, None, 0.0),
             ("ice", 0.02, 0, 18.5),
             ("ft-m", 31.0, 900_000_000, 0.0),
             ("rome", 55.0, 1_200_000_000, 0.0),

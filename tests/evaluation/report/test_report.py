@@ -141,6 +141,31 @@ def test_the_summary_says_what_was_measured_and_how_to_repeat_it(page: Page) -> 
     assert all(method in page.words for method in METHODS)
 
 
+def test_the_markdown_has_what_the_page_has(written: Path) -> None:
+    text = (written.parent / "report.md").read_text("utf-8")
+    section = text.split("## What went wrong")[1].split("\n## ")[0]
+    assert "### zsre: what went wrong" in section
+    assert "### wiki\\_recent: what went wrong" in section
+    examples: dict[tuple[str, ...], set[str]] = {}
+    table = section.split("### Examples of each class")[1]
+    lines = [line.split(" | ") for line in table.splitlines() if line.startswith("|")][2:]
+    for line in lines:
+        examples.setdefault(tuple(line[:4]), set()).add(line[-1])
+    assert max(map(len, examples.values())) == 3 and len(lines) > 2 * len(examples)
+    assert sum(map(len, examples.values())) == len(lines), "each of another case"
+    for words in ("**Memory added**: the most", "**Time per edit**: of computing", "2.29 s"):
+        assert words in text
+
+
+def test_costs_without_an_interval_show_none(page: Page, written: Path) -> None:
+    text = (written.parent / "report.md").read_text("utf-8")
+    for shown in (page.words, text):
+        assert "1,200 MB" in shown and "None" not in shown.replace("None were", "")
+    comparison = text.split("## Compared")[1]
+    assert "have no interval" in comparison
+    assert "| single | cost | Memory added | rome | 1,200 MB | 1,200 MB |" in comparison
+
+
 def test_faults_and_what_was_not_scored_are_counted(page: Page) -> None:
     assert "has no target no 7 wiki_recent_test[0]" in page.words
     assert "asks the edited relation" in page.words and " yes 1 zsre_test[7]" in page.words

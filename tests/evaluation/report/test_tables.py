@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memedit.evaluation.report.compare import compared
-from memedit.evaluation.report.labels import duration, measure, metric_order, signed, written
+from memedit.evaluation.report.labels import (
+    difference,
+    duration,
+    meanings,
+    measure,
+    metric_order,
+    signed,
+    size,
+    written,
+)
 from memedit.evaluation.report.markdown import safe
-from memedit.evaluation.report.mistakes import classes, mistakes
+from memedit.evaluation.report.mistakes import classes, mistakes, mistakes_by_task
 from memedit.evaluation.report.run import Run
 from memedit.evaluation.report.tables import age_tables, cost_tables, glances, score_tables
 from memedit.evaluation.rows import Row, Scored
@@ -20,16 +31,16 @@ def row(
     metric: str = "edit_success",
     kind: str = "",
     task: str = "zsre",
-    scoring: str = "generated",
-    spread: float = 0.05,
+    scoring: str | None = "generated",
+    setting: str = "single",
+    spread: float | None = 0.05,
 ) -> Row:
-    return Row(
-        method, task, "single", metric, kind, scoring, value, value - spread, value + spread, 10
-    )
+    bounds = (None, None) if spread is None else (value - spread, value + spread)
+    return Row(method, task, setting, metric, kind, scoring, value, *bounds, 10)
 
 
-def run(*rows: Row, dataset: str | None = "d", model: str | None = "m") -> Run:
-    manifest = {
+def run(*rows: Row, dataset: str | None = "d", model: str | None = "m", **manifest: Any) -> Run:
+    manifest |= {
         "dataset": {"name": "zsre", "fingerprint": dataset},
         "model": {"name": "atlas", "fingerprint": model},
     }
@@ -75,7 +86,7 @@ def test_every_row_stands_somewhere() -> None:
         row(0.5),
         row(0.4, metric="edit_success_contains"),
         row(0.4, metric="edit_success_by_age", kind="00-09 edits later"),
-        row(1.5, metric="seconds_per_edit"),
+        row(1.5, metric="seconds_per_edit", scoring=None, spread=None),
         row(3.0, metric="a_new_one", kind="x"),
     ]
     shown = [
@@ -117,6 +128,42 @@ def test_other_data_and_unknown_models_are_said() -> None:
     assert "a fingerprint is missing" in found.warnings[1]
 
 
+def test_a_difference_without_intervals_is_neither_chance_nor_more() -> None:
+    cost = {"metric": "seconds_per_edit", "scoring": None, "spread": None}
+    found = compared(run(row(0.5), row(3.0, **cost)), run(row(0.5), row(1.0, **cost)))  # type: ignore[arg-type]
+    assert [d.now.metric for d in found.untold] == ["seconds_per_edit"]
+    assert [d.now.metric for d in found.together] == ["edit_success"] and not found.apart
+
+
+def test_settings_are_compared_with_themselves_alone_and_the_rest_is_said() -> None:
+    lengths = [row(value, setting=f"sequential:{n}") for n, value in ((10, 0.9), (100, 0.4))]
+    both = compared(run(row(0.7), *lengths), run(row(0.9, setting="sequential:100")))
+    assert [(d.now.setting, round(d.by, 6)) for d in both.differences] == [("sequential:100", -0.5)]
+    [said] = both.warnings
+    assert "single, sequential:10 only in this run" in said
+    assert "Only rows of sequential:100 are compared" in said
+    apart = compared(run(*lengths), run(row(0.5)))
+    assert not apart.differences and "No row is compared" in apart.warnings[0]
+
+
+def test_what_else_two_runs_do_not_share_is_said() -> None:
+    amounts = {"max_tokens": 64, "general": 2}
+    layers = {"ft-m": {"layers": [2], "from": "rule"}}
+    now = run(row(0.5), cases="a", amounts=amounts, form="auto", layers=layers, layout=2)
+    assert compared(now, now).warnings == ()
+    other = {**amounts, "general": 0}
+    earlier = run(row(0.5), cases="b", amounts=other, form="chat", layers={}, layout=1)
+    said = " ".join(compared(now, earlier).warnings)
+    for words in (
+        "older memedit",
+        "cases differ",
+        "general now 2, earlier 0",
+        "auto, earlier chat",
+    ):
+        assert words in said
+    assert "max_tokens" not in said and "layers" not in said
+
+
 def scored(case: str, verdict: str, *, metric: str = "edit_success", said: str = "x") -> Scored:
     right = float(verdict == "right")
     return Scored(
@@ -146,6 +193,26 @@ def test_errors_are_counted_by_class_with_examples_of_different_cases() -> None:
     assert classes(found) == ("missing", "partial", "old")
 
 
+def test_errors_are_counted_by_task_where_there_are_several() -> None:
+    one = [scored("a", "partial"), scored("b", "right")]
+    other = [replace(scored("c", "old"), task="wikibio")]
+    assert mistakes_by_task(one, ["ice"]) == []
+    found = mistakes_by_task([*one, *other], ["ice"])
+    assert [(task, [(m.asked, m.counts) for m in counted]) for task, counted in found] == [
+        ("zsre", [(2, (("partial", 1),))]),
+        ("wikibio", [(1, (("old", 1),))]),
+    ]
+
+
+def test_scores_before_the_edit_are_named_and_neither_better_nor_worse() -> None:
+    before, fluent = measure("general_ability_before"), measure("fluency_before")
+    assert before.title == "General ability, before" and before.higher_is_better is None
+    assert before.share and not fluent.share
+    said = dict(meanings(["general_ability", "general_ability_before", "fluency_before", "kl"]))
+    assert list(said) == ["General ability", "KL divergence", "\N{HORIZONTAL ELLIPSIS}, before"]
+    assert "gets right" not in said["General ability"]
+
+
 def test_other_scores_are_shown_with_their_metric() -> None:
     assert measure("edit_success_all_tokens").title == "Edit success, all tokens"
     assert measure("edit_success_log_probability").share is False
@@ -164,7 +231,12 @@ def test_numbers_are_written_in_fitting_units() -> None:
     assert duration(0.0123) == "12.3 ms"
     assert duration(75.0) == "75 s"
     assert duration(300.0) == "5.0 min"
-    assert written("peak_bytes", 1.2e9) == "1,200 MB"
+    assert written("added_bytes", 1.2e9) == "1,200 MB"
+    assert written("added_bytes", 4.2e5) == "0.4 MB"
+    assert size(None) == "\N{EN DASH}" and size(0) == "0.0 MB"
+    assert difference("added_bytes", -3e8) == "\N{MINUS SIGN}300 MB"
+    assert difference("seconds_per_edit", 0.25) == "+250 ms"
+    assert difference("locality", 0.25) == "+0.250"
     assert written("tokens_added", 18.46) == "18.5"
     assert signed(-0.25) == "\N{MINUS SIGN}0.250"
     assert signed(0.0001) == "±0.000"

@@ -1,0 +1,62 @@
+"""What editing costs: memory beyond what was there, and time."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from memedit.evaluation.protocols import Cost
+from memedit.evaluation.spending import settle, spent
+
+MB = 1_000_000
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets its mark back")
+
+
+def filled(n_bytes: int) -> Any:
+    return np.ones(n_bytes, dtype=np.uint8)
+
+
+@linux
+def test_what_was_there_before_is_not_counted() -> None:
+    held = filled(200 * MB)
+    passing = filled(300 * MB)
+    del passing
+    cost = Cost()
+    with spent(cost, 2):
+        short = filled(50 * MB)
+        del short
+    assert held.size and cost.added_bytes is not None
+    assert 45 * MB < cost.added_bytes < 100 * MB
+    with spent(cost, 1):
+        time.sleep(0.01)
+    assert cost.added_bytes > 45 * MB, "the most of all blocks"
+    assert cost.edits == 3 and cost.seconds >= 0.01
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_that_was_freed_within_the_process_is_seen_again_once_it_is_handed_back() -> None:
+    def many() -> list[Any]:
+        return [filled(60_000) for _ in range(1_000)]  # each too small to be mapped by itself
+
+    before = many()
+    pin = filled(60_000)  # the heap ends here, so that nothing before it goes back by itself
+    del before
+    settle()
+    cost = Cost()
+    with spent(cost, 1):
+        again = many()
+    assert len(again) == 1_000 and pin.size
+    assert cost.added_bytes is not None and cost.added_bytes > 40 * MB
+
+
+def test_what_cannot_be_measured_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setattr("memedit.evaluation.spending._RESET", tmp_path / "nowhere" / "clear_refs")
+    cost = Cost()
+    with spent(cost, 1):
+        filled(MB)
+    assert cost.added_bytes is None and cost.edits == 1
