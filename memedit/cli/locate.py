@@ -112,7 +112,6 @@ def locate(
         typer.echo(
             f"{len(faults)} records not read; the first: {faults[0].where}: {faults[0].reason}"
         )
-    typer.echo(_compared(found, site.layer))
     for line in _certainty(found, site.layer):
         typer.echo(line)
     several = ", ".join(map(str, site.layers))
@@ -125,9 +124,10 @@ def locate(
 def _certainty(found: Trace, layer: int) -> list[str]:
     """Say what the proposed layer brings back, how surely, and of how many facts that is asked."""
     from memedit.evaluation.analysis.record import TAKEN
-    from memedit.modeling.trace import Kind, Position
+    from memedit.modeling.trace import Kind, Position, estimate
 
-    effect = found.cell(Kind.MLP, layer, Position.SUBJECT_LAST).effect
+    profile = {cell.layer: cell.effect for cell in found.profile(Kind.MLP, Position.SUBJECT_LAST)}
+    effect = profile.pop(layer)
     taken = found.clean.mean - found.corrupted.mean
     width = f" in windows of {found.window}" if found.window > 1 else ""
     lines = [
@@ -137,16 +137,23 @@ def _certainty(found: Trace, layer: int) -> list[str]:
     ]
     if still := sum(one.clean - one.corrupted < TAKEN for one in found.profiles):
         lines.append(f"from {still} of the {found.known} facts noise takes less than {TAKEN}")
-    others = (
-        cell.effect.mean
-        for cell in found.profile(Kind.MLP, Position.SUBJECT_LAST)
-        if cell.layer != layer
-    )
-    if effect.low <= max(0.0, *others):
-        lines.append(
-            "that interval reaches down to another layer's effect, or to nothing: the choice is "
-            "not sure; trace more facts (--limit)"
+    sure = effect.low > 0
+    if profile:
+        following = max(profile, key=lambda other: profile[other].mean)
+        # Of the same facts: what one fact gives back under the one layer and under the other.
+        more = estimate(
+            [
+                one.restored[Kind.MLP][layer] - one.restored[Kind.MLP][following]
+                for one in found.profiles
+            ]
         )
+        sure = sure and more.low > 0
+        lines.append(
+            f"the next, layer {following}, brings back {profile[following].mean:.3f}: "
+            f"{more.mean:.3f} less (95%: {more.low:.3f} to {more.high:.3f})"
+        )
+    if not sure:
+        lines.append("the choice is not sure; trace more facts (--limit)")
     return lines
 
 
@@ -167,25 +174,6 @@ def _atlas_facts() -> Path:
             "prompt, subject and ground_truth (a file of KnowEdit or AtlasEdit) or attribute "
             f"(known_1000.json); AtlasEdit, the default, is not here: {error}"
         ) from None
-
-
-def _compared(found: Trace, layer: int) -> str:
-    """Say how far the proposed layer stands out: its effect, and the best one's beside it."""
-    from memedit.modeling.trace import Kind, Position
-
-    cells = sorted(
-        found.profile(Kind.MLP, Position.SUBJECT_LAST),
-        key=lambda cell: (cell.layer != layer, -cell.effect.mean),
-    )
-    said = [
-        f"layer {cell.layer} {cell.effect.mean:+.3f} ({cell.effect.low:+.3f} to "
-        f"{cell.effect.high:+.3f})"
-        for cell in cells[:2]
-    ]
-    text = f"MLP at the subject's last token: {', then '.join(said)}"
-    if len(cells) > 1 and cells[0].effect.low <= cells[1].effect.high:
-        text += f"; {found.known} facts do not tell the two apart"
-    return text
 
 
 def _print_trace(found: Trace) -> None:
