@@ -68,7 +68,8 @@ def page(view: View, analysis: Sequence[Part] = ()) -> str:
             [
                 (
                     plots_cost.by_length(run.rows, run.methods),
-                    "All edits of a sequence are asked at its end; bars are 95% intervals.",
+                    "All edits of a sequence are asked at its end; bars are 95% intervals. The "
+                    "mean is over the tasks that are measured at every length.",
                 ),
                 (
                     plots_cost.by_age(run.rows, run.methods),
@@ -130,12 +131,11 @@ def _score_plots(view: View) -> list[tuple[Figure | None, str]]:
     found: list[tuple[Figure | None, str]] = []
     for scoring, _ in view.scores:
         name = SCORINGS[scoring][0] if scoring in SCORINGS else scoring
-        found.append(
-            (
-                plots.scores(run.rows, run.methods, scoring),
-                f"{name} scores by method; bars are 95% intervals.",
-            )
-        )
+        for setting in run.settings:
+            where = f" ({setting})" if view.several_settings else ""
+            own = [row for row in run.rows if row.setting == setting]
+            says = f"{name} scores by method{where}; bars are 95% intervals."
+            found.append((plots.scores(own, run.methods, scoring), says))
     found.append(
         (
             plots.tradeoff(run.rows, run.methods),

@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 
 def scores(rows: Sequence[Row], methods: Sequence[str], scoring: str) -> Figure | None:
-    """Draw the headline metrics: a panel each, a line per method, a dot per task."""
+    """Draw the headline metrics of one setting: a panel each, a line per method, a dot per task."""
     chosen = [r for r in rows if r.scoring == scoring and r.kind == "" and r.metric in HEADLINES]
     metrics = [name for name in HEADLINES if any(row.metric == name for row in chosen)]
     there = [method for method in methods if any(row.method == method for row in chosen)]
-    # A dot per task; several settings in one run are several dots, named together.
-    groups = list(dict.fromkeys(_group(row, chosen) for row in chosen))
+    groups = list(dict.fromkeys(row.task for row in chosen))
     if not metrics:
         return None
     step = max(0.30, 0.085 * len(groups))
@@ -31,7 +30,7 @@ def scores(rows: Sequence[Row], methods: Sequence[str], scoring: str) -> Figure 
             made.add_subplot(1, len(metrics), panel + 1), measure(metric).title, grid="x"
         )
         for place, group in enumerate(groups):
-            own = [r for r in chosen if r.metric == metric and _group(r, chosen) == group]
+            own = [r for r in chosen if r.metric == metric and r.task == group]
             shift = (place - (len(groups) - 1) / 2) * 0.7 / max(len(groups), 4)
             _dots(axes, own, [there.index(row.method) + shift for row in own], place)
         axes.set_xlim(-0.03, 1.03)
@@ -40,11 +39,6 @@ def scores(rows: Sequence[Row], methods: Sequence[str], scoring: str) -> Figure 
     if len(groups) > 1:
         legend(made, groups)
     return made
-
-
-def _group(row: Row, among: Sequence[Row]) -> str:
-    several = len({other.setting for other in among}) > 1
-    return f"{row.task} · {row.setting}" if several else row.task
 
 
 def tradeoff(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from memedit.evaluation.report.labels import AGE, DASH, HEADLINES, duration, measure, number, size
@@ -15,6 +16,8 @@ from memedit.evaluation.rows import Row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_MEAN = "mean over tasks"
 
 
 def cost(spent: Sequence[Spent]) -> Figure | None:
@@ -74,34 +77,61 @@ def _float(value: int | None) -> float | None:
 
 
 def by_length(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
-    """Draw the headline metrics against the length of the sequence, scored at its end."""
-    found: dict[tuple[str, str, str], list[tuple[int, Row]]] = {}
+    """Draw the headline metrics against the length of the sequence, scored at its end.
+
+    A line of panels per task; above them, where there are several, the plain mean over the tasks
+    that are measured at every length, which has no interval.
+    """
+    found: dict[tuple[str, str, str], dict[int, Row]] = {}
     for row in rows:
         length = _length(row.setting)
         if length and row.kind == "" and row.scoring == "generated" and row.metric in HEADLINES:
-            found.setdefault((row.task, row.metric, row.method), []).append((length, row))
-    if not any(len(points) > 1 for points in found.values()):
+            found.setdefault((row.task, row.metric, row.method), {})[length] = row
+    lengths = sorted({length for points in found.values() for length in points})
+    if len(lengths) < 2:
         return None
     tasks = list(dict.fromkeys(task for task, _, _ in found))
     metrics = [m for m in HEADLINES if any(key[1] == m for key in found)]
-    lengths_of = sorted({length for points in found.values() for length, _ in points})
-    made = figure(2.4 * max(3, len(metrics)), 2.3 * len(tasks) + 0.4)
-    for down, task in enumerate(tasks):
+    lines = [_MEAN, *tasks] if len(tasks) > 1 else tasks
+    found |= _means(found, lengths)
+    made = figure(2.4 * max(3, len(metrics)), 1.75 * len(lines) + 0.6)
+    for down, task in enumerate(lines):
         for across, metric in enumerate(metrics):
-            axes = made.add_subplot(len(tasks), len(metrics), down * len(metrics) + across + 1)
-            dressed(axes, f"{task}: {measure(metric).title.lower()}", grid="y")
+            axes = made.add_subplot(len(lines), len(metrics), down * len(metrics) + across + 1)
+            dressed(axes, "" if down else measure(metric).title, grid="y")
             for place, method in enumerate(methods):
-                points = sorted(found.get((task, metric, method), []), key=lambda p: p[0])
-                if points:
-                    lengths = [length for length, _ in points]
-                    _line(axes, lengths, [row for _, row in points], place)
+                if points := found.get((task, metric, method), {}):
+                    _line(axes, sorted(points), [points[n] for n in sorted(points)], place)
             axes.set_xscale("log")
-            axes.set_xticks(lengths_of, [f"{length:,}" for length in lengths_of])
+            axes.set_xlim(lengths[0] / 1.3, lengths[-1] * 1.3)
+            axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
             axes.minorticks_off()
             axes.set_ylim(-0.03, 1.03)
-            axes.set_xlabel("edits in the sequence")
+            if across == 0:
+                axes.set_ylabel(plain(task))
+            if down == len(lines) - 1:
+                axes.set_xlabel("edits in the sequence")
     legend(made, methods)
     return made
+
+
+def _means(
+    found: Mapping[tuple[str, str, str], Mapping[int, Row]], lengths: Sequence[int]
+) -> dict[tuple[str, str, str], dict[int, Row]]:
+    """Return for each metric and method its mean over tasks at every length."""
+    whole: dict[tuple[str, str, str], list[Mapping[int, Row]]] = {}
+    for (_, metric, method), points in found.items():
+        if len(points) == len(lengths):  # else the mean would be of other tasks at each length
+            whole.setdefault((_MEAN, metric, method), []).append(points)
+    return {
+        key: {
+            n: replace(
+                own[0][n], value=sum(one[n].value for one in own) / len(own), low=None, high=None
+            )
+            for n in lengths
+        }
+        for key, own in whole.items()
+    }
 
 
 def _length(setting: str) -> int | None:

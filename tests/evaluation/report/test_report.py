@@ -123,7 +123,7 @@ def test_every_section_and_plot_is_there(page: Page) -> None:
         "faults",
     ]
     labels = [attrs.get("aria-label") for tag, attrs in page.tags if tag == "svg"]
-    assert len(labels) == 13 and all(labels)
+    assert len(labels) == 17 and all(labels)
     for words in ("Time per edit", "Edit success", "restored: mlp", "Hit@10"):
         assert words in page.words
     assert [attrs for tag, attrs in page.tags if tag == "text"], "text of plots stays text"
@@ -222,5 +222,5 @@ def test_a_browser_shows_it(written: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert ran.stdout.count("<svg") == 13
+    assert ran.stdout.count("<svg") == 17
     assert EVIL.split("(")[0] not in ran.stdout
