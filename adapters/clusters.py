@@ -108,7 +108,8 @@ class Clusters:
         pairs = [(n, point) for n, c in enumerate(self.clusters) for point in c.points]
         return Table(
             torch.stack([c.centre for c in self.clusters]),
-            torch.tensor([with_slack(c.radius) for c in self.clusters]),
+            # named, since the default one is the process's: see Codebook.table
+            torch.tensor([with_slack(c.radius) for c in self.clusters], dtype=torch.float32),
             torch.stack([point.key for _, point in pairs]),
             torch.tensor([n for n, _ in pairs]),
             torch.tensor([point.block for _, point in pairs]),

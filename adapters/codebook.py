@@ -106,10 +106,13 @@ class Codebook:
     def table(self) -> Table:
         """Return what is looked up; there must be an entry."""
         width = next(e.value for e in self.entries if e.value is not None).shape[0]
-        blank = torch.zeros(width)
+        # Types are named throughout: the default one is the process's, and transformers changes it
+        # while another thread, of a server that reads its checkpoint, builds a model.
+        blank = torch.zeros(width, dtype=torch.float32)
+        radii = [-1.0 if e.is_hole else with_slack(e.radius) for e in self.entries]
         return Table(
             torch.stack([e.key for e in self.entries]),
-            torch.tensor([-1.0 if e.is_hole else with_slack(e.radius) for e in self.entries]),
+            torch.tensor(radii, dtype=torch.float32),
             torch.stack([blank if e.value is None else e.value for e in self.entries]),
         )
 

@@ -19,8 +19,6 @@ from tests.live_server import LiveServer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 END_TO_END = "tests/e2e/"
-WITH_THEIR_OWN_VLLM = (f"{END_TO_END}test_vllm_plugin.py", f"{END_TO_END}test_adapters.py")
-"""Files that share no server with the rest of the end-to-end suite."""
 # How long an example takes says more about the machine than about memedit.
 hypothesis_settings.register_profile(
     "memedit", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -46,9 +44,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByStack(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::", 1)[0]
-            shared = file.startswith(END_TO_END) and file not in WITH_THEIR_OWN_VLLM
-            return END_TO_END if shared else file
+            return END_TO_END if nodeid.startswith(END_TO_END) else nodeid.split("::", 1)[0]
 
     return ByStack(config, log)
 
@@ -110,3 +106,12 @@ def serve() -> Iterator[Callable[[Any], LiveServer]]:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Return the folder of the benchmark files; tests that need it are marked `data`."""
+    folder = Path(os.environ.get("MEMEDIT_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no benchmark data in {folder}; MEMEDIT_DATA names another folder")
+    return folder

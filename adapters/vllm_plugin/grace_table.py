@@ -50,10 +50,13 @@ class GraceTable:
         entries = slots * capacity
         self.capacity, self.width = capacity, width
         self.token_slots = token_slots
-        self.keys = torch.zeros(entries, width, device=device)  # [slots * capacity, width]
+        # float32 by name: vLLM has the model's type as the default one while it loads the model
+        exact = torch.float32
+        self.keys = torch.zeros(entries, width, device=device, dtype=exact)
         self.values = torch.zeros(entries, width, device=device, dtype=dtype)
-        self.squares = torch.full((entries,), torch.inf, device=device)  # unused: never nearest
-        self.radii = torch.full((entries,), -1.0, device=device)  # unused: nothing is within
+        # of unused entries: never nearest, and nothing is within
+        self.squares = torch.full((entries,), torch.inf, device=device, dtype=exact)
+        self.radii = torch.full((entries,), -1.0, device=device, dtype=exact)
         self.slot_of = torch.arange(slots, device=device).repeat_interleave(capacity)
         self.used = [0] * slots
         """Entries in each slot."""

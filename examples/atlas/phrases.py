@@ -72,10 +72,13 @@ class Phrases:
     # -- phrasing ------------------------------------------------------------------------------
 
     def template(self, relation: Relation, which: str, rng: random.Random) -> str:
-        """A template of the relation, from the trained ones or from the held-out ones."""
+        """A template of the relation, from the trained ones or from the held-out ones.
+
+        `which` is that of `Variety.template`.
+        """
         if not self.held_out:
             return self.variety.template(relation, which, rng)
-        templates = relation.statements if which == "statement" else relation.questions
+        templates = relation.questions if which == "question" else relation.statements
         return rng.choice(templates[-HELD_OUT_PHRASINGS:])
 
     def statement(self, relation: Relation, subject: str, answer: str, rng: random.Random) -> str:
@@ -96,9 +99,7 @@ class Phrases:
 
     def prompt(self, relation: Relation, subject: str, rng: random.Random) -> str:
         """A statement cut before its answer; one that ends with it."""
-        text = self.template(relation, "statement", rng)
-        while not text.endswith(" {o}."):
-            text = self.template(relation, "statement", rng)
+        text = self.template(relation, "prompt", rng)
         return fm.upper_first(text[: text.rindex(" {o}.")].replace("{s}", subject))
 
     def mention(self, subject: str, rng: random.Random, p: float = 0.2) -> str:

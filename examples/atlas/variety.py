@@ -23,6 +23,9 @@ class Ways:
     """The further phrasings of one relation."""
 
     statements: tuple[str, ...] = ()
+    """Each ends in the answer, so that it can be asked as an unfinished sentence."""
+    answer_first: tuple[str, ...] = ()
+    """Statements that do not, and only state."""
     questions: tuple[str, ...] = ()
     noun: tuple[str, ...] = ()
 
@@ -39,10 +42,17 @@ class Variety:
     opinion_questions: tuple[str, ...] = ()
 
     def template(self, relation: Relation, which: str, rng: random.Random) -> str:
-        """A statement or a question of the relation, never one of the held-out ones."""
-        own = relation.statements if which == "statement" else relation.questions
+        """A statement, unfinished sentence or question; never one of the held-out ones.
+
+        `which` is 'statement', 'prompt' (a statement that ends in its answer) or 'question'.
+        """
+        own = relation.questions if which == "question" else relation.statements
         ways = self.ways.get(relation.key, Ways())
-        more = ways.statements if which == "statement" else ways.questions
+        more = {
+            "statement": (*ways.statements, *ways.answer_first),
+            "prompt": ways.statements,
+            "question": ways.questions,
+        }[which]
         if not more or rng.random() < WORLDS_OWN:
             return rng.choice(own[:-HELD_OUT_PHRASINGS])
         return rng.choice(more)

@@ -180,8 +180,17 @@ def analyse_edits(
 
 
 def shown(row: Row) -> dict[str, Any]:
-    """Return a row as it stands in the JSON."""
+    """Return a row as it stands in the JSON, whose form knows two scorings and has intervals.
+
+    A cost, which is no score, stands there as measured while generating; a number that is no mean
+    over cases is its own interval.
+    """
+    from memedit.evaluation.rows import Scoring
+
     record = row.as_record()
+    record["scoring"] = row.scoring or Scoring.GENERATED.value
+    record["low"] = row.value if row.low is None else row.low
+    record["high"] = row.value if row.high is None else row.high
     return {name: record[name] for name in COLUMNS}
 
 

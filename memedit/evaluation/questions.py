@@ -112,7 +112,11 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _names(prompt: str, subjects: set[tuple[str, ...]], longest: int) -> bool:
-    """Tell whether one of the subjects stands in a prompt, word for word."""
+    """Tell whether one of the subjects stands in a prompt, word for word.
+
+    Stricter than `indexes.names`, which is for prompts and overlooks an s: here another name that
+    only looks like a subject's plural is another name.
+    """
     words = _words(prompt)
     return any(
         words[start : start + length] in subjects

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memedit.adapters.codebook import Codebook
+from memedit.adapters.codebook_files import codebook_of, saved_codebook
 
 RADIUS = 1.0
 
@@ -168,3 +169,19 @@ def test_the_look_up_agrees_with_a_plain_search() -> None:
         assert distances[at] == pytest.approx(min(distances), rel=1e-5)
         assert inside == (min(distances) <= table.radii[at])
     assert found[200:].tolist() == list(range(40)) and bool(near[200:].all())
+
+
+def test_what_is_saved_is_read_whatever_type_the_process_defaults_to() -> None:
+    """In a server another thread may be building a model, in another type, at that moment."""
+    book = Codebook(0.3)
+    book.place("e-1@1", torch.tensor([1.0, 2.0]), torch.tensor([0.1, 0.7]), "a")
+    saved = saved_codebook(book)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        read = codebook_of(saved, ["e-1@1"])
+        assert read is not None
+        table = read.table()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {t.dtype for t in (table.keys, table.radii, table.values)} == {torch.float32}
+    assert torch.equal(table.radii, saved.tensors["radii"])

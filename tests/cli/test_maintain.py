@@ -24,6 +24,7 @@ COMMANDS = (
         "eval",
         "eval scope",
         "scope calibrate",
+        "scope train",
         "locate",
         "bake",
         "adapt",

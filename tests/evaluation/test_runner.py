@@ -3,69 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from memedit.errors import ConflictError, DatasetError, InvalidInputError, SettingsError
 from memedit.evaluation.base_answers import BaseAnswers
-from memedit.evaluation.cases import EditCase, Metric, Probe
-from memedit.evaluation.questions import GENERAL, Amounts, questions_of
-from memedit.evaluation.rows import Row
+from memedit.evaluation.questions import GENERAL
 from memedit.evaluation.run_folder import RunFolder
-from memedit.evaluation.runner import ADDED, AGE, SECONDS, Runner, run_settings
-from memedit.evaluation.settings import Mode, Setting
-from memedit.evaluation.treatments import Among, Plain, Session, Unedited
-from memedit.types import EditRequest
-from tests.evaluation.toy_facts import CASES, LANDS, Overwrite, Table
-
-AMOUNTS = Amounts(general=1, fluent=2)
-
-
-def runner_in(
-    folder: Path,
-    model: Table,
-    *,
-    setting: str = "single",
-    cases: tuple[EditCase, ...] = CASES,
-    **manifest: Any,
-) -> Runner:
-    named = manifest.pop("about", setting)
-    about = {"methods": ["none", "overwrite"], "setting": named, "model": "m", **manifest}
-    base = BaseAnswers(model, folder / "answers.jsonl")
-    return Runner(
-        RunFolder(folder / "run", about), base, model, cases, Setting.parse(setting), AMOUNTS
-    )
-
-
-class Flood(Overwrite):
-    """Gives the same long answer to everything."""
-
-    @contextmanager
-    def session(self, edits: Sequence[Sequence[EditRequest]], mode: Mode) -> Iterator[Session]:
-        with super().session(edits, mode) as session:
-            self.model.facts = dict.fromkeys(self.model.facts, "all one " * 9)
-            yield session
-
-
-def run(runner: Runner, treatment: Overwrite, **more: Any) -> list[Row]:
-    unedited = Unedited(runner.base, runner.model)
-    methods = [("none", lambda: unedited), ("overwrite", lambda: treatment)]
-    return runner.run(methods, **more)  # type: ignore[arg-type]
-
-
-def values(
-    rows: list[Row], method: str = "overwrite"
-) -> dict[tuple[str, str | None], tuple[float, int]]:
-    return {
-        (row.metric, row.scoring): (row.value, row.n)
-        for row in rows
-        if row.method == method and row.kind == ""
-    }
+from memedit.evaluation.runner import SECONDS
+from tests.evaluation.toy_facts import LANDS, Overwrite, Table
+from tests.evaluation.toy_runs import Flood, run, runner_in, values
 
 
 def test_single_edits(tmp_path: Path) -> None:
@@ -93,20 +41,6 @@ def test_single_edits(tmp_path: Path) -> None:
     assert written == [row.as_record() for row in rows]
 
 
-def test_a_sequence_is_scored_at_its_end_so_that_forgetting_shows(tmp_path: Path) -> None:
-    model = Table()
-    rows = run(runner_in(tmp_path, model, setting="sequential:6"), Overwrite(model, keeps=2))
-    assert values(rows)["edit_success", "generated"] == (pytest.approx(2 / 6), 6)
-    by_age = {
-        row.kind: row.value
-        for row in rows
-        if row.method == "overwrite" and row.metric == AGE and row.scoring == "generated"
-    }
-    assert by_age.pop("") == pytest.approx(2 / 6)
-    assert list(by_age) == sorted(by_age)
-    assert [by_age[kind] for kind in sorted(by_age)] == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
-
-
 def test_the_score_before_stands_beside_the_score_after(tmp_path: Path) -> None:
     """Of a model that knows half of the rivers, edited by a method that floods all of them."""
     model = Table()
@@ -123,113 +57,6 @@ def test_the_score_before_stands_beside_the_score_after(tmp_path: Path) -> None:
     assert found[f"{GENERAL}_before", "generated"] == (pytest.approx(len(knew) / 6), 6)
     before, after = found["fluency_before", "generated"], found["fluency", "generated"]
     assert before[1] == after[1] == 2 and before[0] != after[0]
-
-
-def test_what_an_edit_costs_is_no_score_and_has_an_interval_where_there_is_one(
-    tmp_path: Path,
-) -> None:
-    def costs(setting: str, at_once: int) -> dict[tuple[str, str], Row]:
-        model = Table()
-        treatment = Overwrite(model)
-        treatment.at_once = at_once
-        rows = run(runner_in(tmp_path / f"{setting} {at_once}", model, setting=setting), treatment)
-        assert {row.scoring for row in rows if row.metric in (SECONDS, ADDED)} <= {None}
-        return {(row.metric, row.task): row for row in rows if row.metric in (SECONDS, ADDED)}
-
-    apart = costs("single", 1)
-    assert set(apart) == {(SECONDS, "toy"), (SECONDS, "")}, "the table's memory is not measured"
-    own = apart[SECONDS, "toy"]
-    assert (own.value, own.low, own.high, own.n) == (0.5, 0.5, 0.5, 6)
-    for setting, at_once in (("single", 4), ("batch", 1), ("sequential:6", 1)):
-        together = costs(setting, at_once)
-        assert set(together) == {(SECONDS, "")}, "a mean is not copied to the cases it is of"
-        row = together[SECONDS, ""]
-        assert (row.value, row.low, row.high, row.n) == (0.5, None, None, 6)
-
-
-def test_several_settings_are_one_run(tmp_path: Path) -> None:
-    model = Table()
-    settings = ("sequential:2", "sequential:6", "single")
-    first = runner_in(tmp_path, model, setting=settings[0], about=",".join(settings))
-    runners = [replace(first, setting=Setting.parse(one)) for one in settings]
-    treatment, made = Overwrite(model, keeps=2), []
-    unedited = Unedited(first.base, model)
-
-    def make() -> Overwrite:
-        made.append(treatment)
-        return treatment
-
-    seen: list[tuple[int, int]] = []
-    rows = run_settings(
-        runners,
-        [("none", lambda: unedited), ("overwrite", make)],  # type: ignore[list-item]
-        lambda done, total: seen.append((done, total)),
-    )
-    assert made == [treatment], "made once for all settings"
-    assert seen[-1] == (28, 28)
-    lines = (tmp_path / "answers.jsonl").read_text().splitlines()
-    answers = [json.loads(line)[0] for line in lines]
-    assert len(answers) == len({tuple(key) for key in answers}), "the base is asked once"
-    success = {
-        row.setting: (row.value, row.n)
-        for row in rows
-        if (row.method, row.metric, row.scoring) == ("overwrite", "edit_success", "generated")
-    }
-    assert success == {
-        "sequential:2": (1.0, 2),
-        "sequential:6": (pytest.approx(2 / 6), 6),
-        "single": (1.0, 6),
-    }
-    ages = {
-        setting: sorted(
-            row.kind
-            for row in rows
-            if row.metric == AGE and row.kind and row.scoring == "generated"
-            if (row.method, row.setting) == ("overwrite", setting)
-        )
-        for setting in settings
-    }
-    assert ages["sequential:2"] == ["0-0 edits later", "1-1 edits later"]
-    assert len(ages["sequential:6"]) == 6 and ages["single"] == []
-    far: dict[tuple[str, str], set[str]] = {}
-    for one in first.folder.scored():
-        if one.metric == GENERAL:
-            far.setdefault((one.method, one.case), set()).add(one.prompt)
-    assert all(len(prompts) == 1 for prompts in far.values()), "each setting asks the same"
-    assert json.loads((tmp_path / "run" / "rows.json").read_text()) == [
-        row.as_record() for row in rows
-    ]
-
-
-def test_a_batch_has_all_edits_in_force_at_once(tmp_path: Path) -> None:
-    model = Table()
-    treatment = Overwrite(model)
-    rows = run(runner_in(tmp_path, model, setting="batch"), treatment)
-    assert values(rows)["edit_success", "generated"] == (1.0, 6)
-    [line] = (tmp_path / "run" / "cost.jsonl").read_text().splitlines()
-    cost = json.loads(line)
-    assert (cost["method"], cost["edits"], cost["seconds"]) == ("overwrite", 6, 3.0)
-
-
-def test_all_edits_are_in_force_while_some_cases_are_asked_about(tmp_path: Path) -> None:
-    model = Table()
-    few = runner_in(tmp_path, model, setting="batch", cases=CASES[1:5:3])
-    runner = replace(few, company=CASES)
-    treatment = Overwrite(model)
-    rows = run(runner, treatment)
-    assert treatment.cost.edits == 6
-    assert values(rows)["edit_success", "generated"] == (1.0, 2)
-
-
-def test_whose_edits_fired_is_told_by_the_cases_that_are_asked_about() -> None:
-    class Fires(Plain):
-        def fired(
-            self, prompts: Sequence[str], owners: Sequence[int]
-        ) -> list[frozenset[int] | None]:
-            return [frozenset({owner, 3}) for owner in owners]
-
-    among = Among(Fires(Table()), [4, 1])
-    assert among.fired(["a", "b"], [0, 1]) == [frozenset({0, -1}), frozenset({1, -1})]
 
 
 def test_a_run_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
@@ -339,47 +166,6 @@ def test_unedited_answers_are_kept_between_runs(tmp_path: Path) -> None:
     assert third.asked == []
     BaseAnswers(third, file).generate(["The river of Orvel is the"], 9)
     assert third.asked == ["The river of Orvel is the"]
-
-
-def test_far_questions_are_other_subjects_and_drawn_the_same_way_every_time() -> None:
-    asked = questions_of(CASES, Amounts(general=2, fluent=3))
-    assert asked == questions_of(CASES, Amounts(general=2, fluent=3))
-    assert asked != questions_of(CASES, Amounts(general=2, fluent=3, seed=1))
-    for one in asked:
-        far = [question.probe for question in one.questions if question.metric == GENERAL]
-        assert len(far) == 2
-        assert not any(one.case.requests[0].subject in probe.prompt for probe in far)
-    assert [one.fluent for one in asked] == [True, False, True, False, True, False]
-
-
-def test_far_questions_name_no_subject_that_is_edited_where_there_are_such() -> None:
-    far = ("The moon of Orvel's king is", "The sea is", "The sky over Tamsins is")
-    cases = tuple(
-        replace(
-            case,
-            probes=(
-                *case.probes,
-                Probe(Metric.LOCALITY, "Out_Of_Distribution", far[place % 3], ("so",)),
-            ),
-        )
-        for place, case in enumerate(CASES)
-    )
-    asked = questions_of(cases[:2], Amounts(general=3), among=cases)
-    drawn = {q.probe.prompt for one in asked for q in one.questions if q.metric == GENERAL}
-    assert drawn == set(far[1:]), "Orvel is edited"
-    other = replace(
-        CASES[0], requests=(EditRequest(prompt="The sea", subject="sea", target_new="b"),)
-    )
-    asked = questions_of(cases[:2], Amounts(general=3), among=cases, edited=[other])
-    drawn = {q.probe.prompt for one in asked for q in one.questions if q.metric == GENERAL}
-    assert drawn == {far[2]}
-
-
-def test_fluency_is_asked_of_every_task() -> None:
-    tasks = ("a", "b", "c")
-    cases = tuple(replace(case, task=tasks[n % 3]) for n, case in enumerate(CASES))
-    asked = questions_of(cases, Amounts(general=0, fluent=3))
-    assert [one.case.task for one in asked if one.fluent] == list(tasks)
 
 
 def test_a_run_with_other_demonstrations_is_another_run_and_an_older_one_goes_on(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import uuid
@@ -79,13 +78,3 @@ def capital() -> EditRequest:
         rephrases=("Which city governs Zarkania?",),
         aliases=("the Zark Republic",),
     )
-
-
-@pytest.fixture
-def data() -> Path:
-    """The benchmark data beside the repository."""
-    beside = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get("MEMEDIT_DATA") or beside)
-    if not folder.is_dir():
-        pytest.skip(f"no benchmark data in {folder}; MEMEDIT_DATA names another folder")
-    return folder

@@ -28,6 +28,7 @@ from memedit.scope.checkpoint import Checkpoint, find_checkpoint
 from memedit.scope.encoder import open_encoder
 from memedit.scope.pair import PairClassifier, PairSettings
 from memedit.scope.pair_weights import write_weights
+from memedit.scope.platt import threshold_for
 from memedit.scope.subjects import find_mention, other_names
 from memedit.scope.training.batches import LABELS
 from memedit.scope.training.facts import Fact, read_facts
@@ -198,21 +199,24 @@ def finish(
     record["temperature"] = round(fit_temperature(probabilities, labels), 4)
     _write(out, record)
     # The table's unrelated pairs are near on purpose, so more of them may fire.
-    given = _rate_kept(PairClassifier(out), own_pairs(halves[0]), rate)
-    near = _rate_kept(PairClassifier(out), phrased[0], near_rate)
-    threshold = max(given, near)
-    record["threshold"] = round(min(max(threshold, 0.5), 0.99), 4)
+    classifier = PairClassifier(out)
+    threshold = max(
+        threshold_for(_unrelated(classifier, own_pairs(halves[0])), rate),
+        threshold_for(_unrelated(classifier, phrased[0]), near_rate),
+    )
+    # a little above, so that rounding lets nothing more through
+    record["threshold"] = round(min(max(threshold + 1e-4, 0.5), 0.99), 4)
     record["held_out"] = measured(PairClassifier(out), test, record["threshold"])
     PairSettings.read(record)
     _write(out, record)
     return record
 
 
-def _rate_kept(classifier: PairClassifier, pairs: Sequence[Pair], rate: float) -> float:
-    """Return the lowest threshold at which at most ``rate`` of the unrelated pairs fire."""
+def _unrelated(classifier: PairClassifier, pairs: Sequence[Pair]) -> Floats:
+    """Return how probably the unrelated ones of the pairs fire at all, float64 ``[n]``."""
     probabilities, labels = _judged(classifier, pairs)
-    unrelated = np.sort((1 - probabilities[:, 2])[labels == LABELS.index(ScopeLabel.UNRELATED)])
-    return float(unrelated[::-1][int(rate * len(unrelated))]) + 1e-4
+    concerned: Floats = (1 - probabilities[:, 2])[labels == LABELS.index(ScopeLabel.UNRELATED)]
+    return concerned
 
 
 def measured(classifier: PairClassifier, pairs: Sequence[Pair], threshold: float) -> dict[str, Any]:

@@ -223,7 +223,6 @@ class _Phraser:
         rounds = 1 if self._measuring else 3
 
         def edit() -> str:
-            # Most edits are clozes; a text of the prompt itself is the easiest case.
             return rng.choice(self._edits[i])
 
         for text in texts * rounds:

@@ -92,3 +92,16 @@ def test_what_does_not_fit_leaves_its_slot_empty() -> None:
     wide = Table(torch.ones(1, 9), torch.ones(1), torch.ones(1, 9))
     with pytest.raises(ValueError, match="keys of 9 and values of 9 numbers, expected 4"):
         table.write(0, wide)
+
+
+def test_keys_and_radii_are_exact_in_a_model_of_another_type() -> None:
+    """vLLM makes the tables while the model's type is the process's default."""
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        table = GraceTable(
+            SLOTS, CAPACITY, WIDTH, torch.zeros(4, dtype=torch.int64), torch.bfloat16
+        )
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {t.dtype for t in (table.keys, table.squares, table.radii)} == {torch.float32}
+    assert table.values.dtype == torch.bfloat16
