@@ -24,7 +24,7 @@ class Ways:
 
     statements: tuple[str, ...] = ()
     """Each ends in the answer, so that it can be asked as an unfinished sentence."""
-    answer_first: tuple[str, ...] = ()
+    only_stated: tuple[str, ...] = ()
     """Statements that do not, and only state."""
     questions: tuple[str, ...] = ()
     noun: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Variety:
         own = relation.questions if which == "question" else relation.statements
         ways = self.ways.get(relation.key, Ways())
         more = {
-            "statement": (*ways.statements, *ways.answer_first),
+            "statement": (*ways.statements, *ways.only_stated),
             "prompt": ways.statements,
             "question": ways.questions,
         }[which]
