@@ -125,14 +125,23 @@ def train(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Batches of 48 pairs. Default: the recipe's 4,000.")
+        int | None,
+        typer.Option(min=1, help="Batches of 48 pairs in each round. Default: the recipe's 4,000."),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="The first learns of all pairs, each later one of those that the rounds before "
+            "it left in doubt. Default: the recipe's 2.",
+        ),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Of one thread each.")] = 1,
     json: opt.Json = False,
 ) -> None:
     """Train the classifier 'pair' anew, and choose its threshold on subjects it never saw.
 
-    About an hour on one core. A fifth of the subjects is kept out, and of the table of phrasings
+    About two hours on one core. A fifth of the subjects is kept out, and of the table of phrasings
     a twelfth; what is measured on them stands in OUT/pair.json, and is printed.
 
     Example: memedit scope train --data benchmarks --out my-pair &&
@@ -146,7 +155,9 @@ def train(
     from memedit.scope.training.finish import finish
 
     folder = run if run is not None else out / "run"
-    train_pairs(data, folder, Recipe(steps=steps) if steps else Recipe(), processes)
+    given = {"steps": steps, "rounds": rounds}
+    recipe = Recipe(**{name: n for name, n in given.items() if n is not None})
+    train_pairs(data, folder, recipe, processes)
     record = finish(data, folder, out)
     if json:
         print_json(record | {"out": str(out)})

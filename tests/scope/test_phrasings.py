@@ -103,6 +103,16 @@ def test_texts_of_one_relation_or_of_overlapping_ones_may_ask_the_same(tmp_path:
     assert not wordings.may_ask_the_same(boss, f"Nobody asks of {HIDDEN} like this")
 
 
+def test_the_second_half_of_the_shipped_table_adds_wordings_and_takes_none_away() -> None:
+    first, whole = read_phrasings(further=False), read_phrasings()
+    assert [relation.name for relation in first] == [relation.name for relation in whole]
+    for before, after in zip(first, whole, strict=True):
+        assert set(ways(before)) < set(ways(after))
+        assert set(before.near) < set(after.near)
+        asked = {plain(text.replace(HIDDEN, "{s}")) for text in ways(after)}
+        assert not asked & {plain(text) for text in after.near}, after.name
+
+
 def test_the_shipped_table_keeps_away_from_how_atlasedit_asks() -> None:
     """AtlasEdit's rephrases stay a test: no wording of theirs is in the table."""
     texts = {text for relation in read_phrasings() for text in ways(relation)}

@@ -2,9 +2,11 @@
 
 ``python -m memedit.scope.training.fine_tune --data DIR --run DIR``
 
-A MiniLM sentence encoder becomes a classifier of pairs (see ``pairs``).  Several processes of one
-thread each share a step and add up their gradients, which on two busy cores is faster than one
-process with two threads.  The run can be stopped at any time and goes on where it saved last.
+A MiniLM sentence encoder becomes a classifier of pairs (see ``pairs`` and ``phrasings``) in two
+rounds: over all pairs, then over what the first round left in doubt of others (see ``mining``).
+Several processes of one thread each share a step and add up their gradients, which on two busy
+cores is faster than one process with two threads.  The run can be stopped at any time and goes on
+where it saved last.
 """
 
 from __future__ import annotations
@@ -32,8 +34,10 @@ from memedit.errors import InvalidInputError
 from memedit.scope.checkpoint import find_checkpoint
 from memedit.scope.encoder import open_encoder
 from memedit.scope.pair_input import PairTokenizer
-from memedit.scope.training.batches import LABELS, Batch, batches_of
+from memedit.scope.training.batches import Batch, batches_of
 from memedit.scope.training.facts import read_facts
+from memedit.scope.training.mining import mined
+from memedit.scope.training.network import HalfTrained, PairModel
 from memedit.scope.training.pairs import Encode, Pair, make_pairs
 from memedit.scope.training.phrasings import Wordings, phrased_pairs, read_phrasings
 from memedit.types import ScopeLabel
@@ -44,6 +48,8 @@ class Recipe:
     """How to train; ``batch`` pairs of every process make a step."""
 
     steps: int = 4000
+    """Of each round."""
+    rounds: int = 2
     batch: int = 48
     rate: float = 3e-4
     warmup: int = 40
@@ -51,37 +57,6 @@ class Recipe:
     """Lower layers that stay as they are, with the embeddings."""
     smoothing: float = 0.02
     seed: int = 7
-
-
-class PairModel(nn.Module):
-    """A BERT with three outputs over its first token."""
-
-    def __init__(self, folder: Path) -> None:
-        from transformers import BertModel
-
-        super().__init__()
-        self.bert = BertModel.from_pretrained(folder, add_pooling_layer=False)
-        for module in self.bert.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0  # pairs are many and different, and random numbers are dear here
-        self.head = nn.Linear(self.bert.config.hidden_size, len(LABELS))
-
-    def forward(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
-        """ids, segments, mask int64 [B, T] -> logits float32 [B, 3], in the order of LABELS."""
-        hidden = self.bert(input_ids=ids, token_type_ids=segments, attention_mask=mask)
-        logits: Tensor = self.head(hidden.last_hidden_state[:, 0].float())
-        return logits
-
-    def trained(self, frozen: int) -> list[nn.Parameter]:
-        """Return the parameters that are trained; the others are told to need no gradient."""
-        for parameter in self.bert.embeddings.parameters():
-            parameter.requires_grad_(False)
-        for layer in self.bert.encoder.layer[:frozen]:
-            for parameter in layer.parameters():
-                parameter.requires_grad_(False)
-        # what tells prompt from edit has to be learnt
-        self.bert.embeddings.token_type_embeddings.weight.requires_grad_(True)
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -96,20 +71,22 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
     path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
 
 
-def all_pairs(data: Path, encode: Encode, seed: int = 7) -> list[Pair]:
-    """Make the pairs of the benchmarks under ``data`` and of the table, in an order of the seed.
+def all_pairs(data: Path, encode: Encode, round_: int = 0) -> list[Pair]:
+    """Make the pairs of the benchmarks under ``data`` and of the table: others in every round.
 
     What a benchmark calls unrelated although the table knows it as the same relation is left out.
+    The first round reads the first half of the table, the wordings that are nearest to hand.
     """
-    table = read_phrasings()
+    seed = 7 + round_
+    table = read_phrasings(further=round_ > 0)
     wordings = Wordings(table)
     pairs = [
         pair
-        for pair in make_pairs(read_facts(data), encode)
+        for pair in make_pairs(read_facts(data), encode, seed)
         if pair.label is not ScopeLabel.UNRELATED
         or not wordings.may_ask_the_same(pair.prompt, pair.edit)
     ]
-    pairs += phrased_pairs(table, encode)
+    pairs += phrased_pairs(table, encode, seed)
     random.Random(seed).shuffle(pairs)
     return pairs
 
@@ -124,7 +101,9 @@ def _loss(model: PairModel, batch: Batch, smoothing: float) -> tuple[Tensor, flo
     return loss, float((logits.argmax(1) == labels).float().mean())
 
 
-def _train(rank: int, processes: int, run: Path, base: Path, recipe: Recipe) -> None:
+def _train(
+    rank: int, processes: int, run: Path, base: Path, recipe: Recipe, round_: int = 0
+) -> None:
     torch.set_num_threads(1)
     if processes > 1:
         os.environ.update(MASTER_ADDR="127.0.0.1", GLOO_SOCKET_IFNAME="lo")
@@ -143,7 +122,8 @@ def _train(rank: int, processes: int, run: Path, base: Path, recipe: Recipe) -> 
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         step = int(saved["step"])
-    pairs = read_pairs(run / "pairs.json")
+    pairs = read_pairs(_pairs_of(run, round_))
+    first, end = round_ * recipe.steps, (round_ + 1) * recipe.steps
     tokenizer = PairTokenizer(base / "tokenizer.json")
     epoch = -1
     batches: Any = iter(())
@@ -153,12 +133,13 @@ def _train(rank: int, processes: int, run: Path, base: Path, recipe: Recipe) -> 
     curve = (run / "curve.jsonl").open("a", encoding="utf-8") if rank == 0 else None
     began, mean = time.monotonic(), [0.0, 0.0, 0]
     with Progress(*columns, disable=rank > 0) as progress:
-        task = progress.add_task("pairs", total=recipe.steps, completed=step, note="")
-        skip = step % per_epoch
-        while step < recipe.steps:
+        title = f"round {round_ + 1} of {recipe.rounds}"
+        task = progress.add_task(title, total=recipe.steps, completed=step - first, note="")
+        skip = (step - first) % per_epoch
+        while step < end:
             batch = next(batches, None)
             if batch is None:
-                epoch = step // per_epoch
+                epoch = (step - first) // per_epoch
                 batches = batches_of(
                     pairs[rank::processes], tokenizer, recipe.batch, recipe.seed + epoch
                 )
@@ -166,7 +147,8 @@ def _train(rank: int, processes: int, run: Path, base: Path, recipe: Recipe) -> 
                     next(batches)
                 skip = 0
                 continue
-            factor = min(1.0, (step + 1) / recipe.warmup) * (1 - step / recipe.steps)
+            done = step - first
+            factor = min(1.0, (done + 1) / recipe.warmup) * (1 - done / recipe.steps)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate * factor
             loss, right = _loss(model, batch, recipe.smoothing)
@@ -190,29 +172,49 @@ def _train(rank: int, processes: int, run: Path, base: Path, recipe: Recipe) -> 
                        "seconds": round(time.monotonic() - began)}  # fmt: skip
                 curve.write(json.dumps(row) + "\n")
                 curve.flush()
-                progress.update(task, completed=step, note=f"right {row['right']:.3f}")
+                progress.update(task, completed=step - first, note=f"right {row['right']:.3f}")
                 mean = [0.0, 0.0, 0]
-            if rank == 0 and (step % 100 == 0 or step == recipe.steps):
+            if rank == 0 and (step % 100 == 0 or step == end):
                 part = state.with_suffix(".part")
                 torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                             "step": step, "recipe": asdict(recipe)}, part)  # fmt: skip
                 part.replace(state)
+    if curve is not None:
+        curve.close()
     if processes > 1:
         distributed.destroy_process_group()
 
 
-def fine_tune(run: Path, base: Path, recipe: Recipe, processes: int = 1) -> None:
-    """Train on ``run/pairs.json`` and leave ``run/state.pt``; goes on from a state that is there.
+def fine_tune(run: Path, base: Path, recipe: Recipe, processes: int = 1, round_: int = 0) -> None:
+    """Train one round on its pairs and leave ``run/state.pt``; goes on from one that is there.
 
-    ``base`` is the folder of the encoder that is fine-tuned.
+    Args:
+        run: with the round's pairs.
+        base: folder of the encoder that is fine-tuned.
+        recipe: that of the state, if there is one.
+        processes: of one thread each.
+        round_: from 0 on.
+
+    Raises:
+        InvalidInputError: the run was begun with another number of steps.
+
     """
+    if (run / "state.pt").exists():
+        saved = torch.load(run / "state.pt", weights_only=True, mmap=True)
+        if (steps := saved["recipe"]["steps"]) != recipe.steps:
+            raise InvalidInputError(
+                f"{run} was begun with rounds of {steps} steps, and now {recipe.steps} are asked "
+                f"for; go on with --steps {steps}, or begin in another folder"
+            )
+        if int(saved["step"]) >= (round_ + 1) * recipe.steps:
+            return
     if processes == 1:
-        _train(0, 1, run, base, recipe)
+        _train(0, 1, run, base, recipe, round_)
     else:
         # Freed memory that goes back to the system is dear to get again (glibc reads these).
         os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
         os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**31 - 1))
-        arguments = (processes, run, base, recipe)
+        arguments = (processes, run, base, recipe, round_)
         mp.spawn(_train, arguments, nprocs=processes, daemon=True)  # type: ignore[attr-defined,no-untyped-call]
 
 
@@ -232,14 +234,31 @@ def train(data: Path | None, run: Path, recipe: Recipe, processes: int = 1) -> N
     """
     run.mkdir(parents=True, exist_ok=True)
     settings = EncoderSettings()
-    if not (run / "pairs.json").exists():
-        if data is None:
-            raise InvalidInputError(
-                f"{run} holds no pairs.json yet; give the folder of the benchmarks' files (--data) "
-                "to make the pairs of"
-            )
-        write_pairs(run / "pairs.json", all_pairs(data, open_encoder(settings).encode))
-    fine_tune(run, find_checkpoint(settings.model).folder, recipe, processes)
+    base = find_checkpoint(settings.model).folder
+    for round_ in range(recipe.rounds):
+        file = _pairs_of(run, round_)
+        if not file.exists():
+            if data is None:
+                raise InvalidInputError(
+                    f"{run} holds no {file.name} yet; give the folder of the benchmarks' files "
+                    "(--data) to make the pairs of"
+                )
+            pairs = all_pairs(data, open_encoder(settings).encode, round_)
+            if round_:
+                pairs = _doubted(pairs, run, base)
+            write_pairs(file, pairs)
+        fine_tune(run, base, recipe, processes, round_)
+
+
+def _pairs_of(run: Path, round_: int) -> Path:
+    return run / (f"pairs-{round_ + 1}.json" if round_ else "pairs.json")
+
+
+def _doubted(pairs: Sequence[Pair], run: Path, base: Path) -> list[Pair]:
+    with Progress() as progress:
+        task = progress.add_task("pairs worth another round", total=len(pairs))
+        judge = HalfTrained(run / "state.pt", base)
+        return list(mined(pairs, judge, lambda n: progress.advance(task, n)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -248,11 +267,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of the benchmarks' files")
     parser.add_argument("--run", type=Path, required=True, help="pairs, state and curve")
     parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--rounds", type=int, default=Recipe().rounds)
     parser.add_argument("--processes", type=int, default=1, help="of one thread each")
     given = parser.parse_args(arguments)
     # Whoever stops this process stops its helpers: they end with it, but not on a bare SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    train(given.data, given.run, Recipe(steps=given.steps), given.processes)
+    train(given.data, given.run, Recipe(given.steps, given.rounds), given.processes)
     return 0
 
 

@@ -81,26 +81,41 @@ def _share(text: str) -> bool:
     return hashlib.sha256(text.casefold().encode()).digest()[1] % _ONCE_OUT_OF == 0
 
 
-def read_phrasings(path: Path | None = None) -> list[Relation]:
+def read_phrasings(path: Path | None = None, *, further: bool = True) -> list[Relation]:
     """Read a table of relations; ``None``: the one that comes with memedit.
+
+    Args:
+        path: a table of the user's own.
+        further: with the freer wordings of ``further_phrasings.json`` that memedit's own has.
 
     Raises:
         DatasetError: it is missing or not of its form.
 
     """
     try:
-        if path is None:
-            file = resources.files("memedit.scope.training").joinpath("phrasings.json")
-            rows = json.loads(file.read_text(encoding="utf-8"))
-        else:
-            rows = json.loads(path.read_text(encoding="utf-8"))
-        left_out = frozenset(map(plain, rows["left_out"]))
-        return [_relation(name, row, left_out) for name, row in sorted(rows["relations"].items())]
+        if path is not None:
+            return _relations_of(json.loads(path.read_text(encoding="utf-8")))
+        rows = json.loads(_own("phrasings.json"))
+        if further:
+            for name, more in json.loads(_own("further_phrasings.json")).items():
+                row = rows["relations"][name]
+                for field, texts in more.items():
+                    row[field] = [*row[field], *texts]
+        return _relations_of(rows)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"cannot read the phrasings {path or 'that come with memedit'}: {error!r}; expected a "
             "JSON object with relations (each with nouns, clauses, questions, ...) and left_out"
         ) from error
+
+
+def _own(name: str) -> str:
+    return resources.files("memedit.scope.training").joinpath(name).read_text(encoding="utf-8")
+
+
+def _relations_of(rows: Mapping[str, Any]) -> list[Relation]:
+    left_out = frozenset(map(plain, rows["left_out"]))
+    return [_relation(name, row, left_out) for name, row in sorted(rows["relations"].items())]
 
 
 def _relation(name: str, row: Mapping[str, Any], left_out: frozenset[str]) -> Relation:

@@ -1,0 +1,73 @@
+"""Which pairs are worth another round, and how a run of several rounds goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memedit.errors import InvalidInputError
+from memedit.scope.pair_input import HIDDEN
+from memedit.scope.training import fine_tune
+from memedit.scope.training.fine_tune import Recipe, read_pairs, train
+from memedit.scope.training.mining import KEPT_EASY, mined
+from memedit.scope.training.pairs import Pair
+from memedit.types import ScopeLabel
+
+
+def pairs(n: int, prefix: str = "Where") -> list[Pair]:
+    return [
+        Pair(f"{prefix} {i} {HIDDEN}?", f"The place {i} of {HIDDEN} is", ScopeLabel.DIRECT, "x")
+        for i in range(n)
+    ]
+
+
+def test_what_is_doubted_stays_with_a_share_of_the_rest() -> None:
+    sure, doubted, wrong = pairs(4000, "Sure"), pairs(50, "Doubted"), pairs(50, "Wrong")
+    value = {"Sure": 0.99, "Doubted": 0.6, "Wrong": 0.001}
+
+    def judge(some: Sequence[Pair]) -> np.ndarray:
+        return np.array([value[pair.prompt.split()[0]] for pair in some])
+
+    told: list[int] = []
+    everything = [*sure[:2000], *doubted, *wrong, *sure[2000:]]
+    kept = list(mined(everything, judge, told.append))
+    assert sum(told) == len(everything)
+    assert [pair for pair in kept if pair in doubted] == doubted
+    assert not [pair for pair in kept if pair in wrong]
+    assert len(kept) - len(doubted) == pytest.approx(KEPT_EASY * len(sure), rel=0.15)
+    assert kept == [pair for pair in everything if pair in set(kept)]
+    assert [p for p in mined(sure, judge, told.append)] == [p for p in kept if p in set(sure)]
+
+
+def test_rounds_follow_one_another_and_go_on_where_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real network, a few steps a round; the pairs stand in for the benchmarks'."""
+    made: list[int] = []
+
+    def toy_pairs(data: Path, encode: object, round_: int = 0) -> list[Pair]:
+        made.append(round_)
+        return pairs(64, f"Round{round_}")
+
+    monkeypatch.setattr(fine_tune, "all_pairs", toy_pairs)
+    recipe = Recipe(steps=2, rounds=2, batch=4, warmup=1)
+    with pytest.raises(InvalidInputError, match=r"pairs\.json"):
+        train(None, tmp_path, recipe)
+    train(tmp_path, tmp_path, Recipe(steps=2, rounds=1, batch=4, warmup=1))
+    assert made == [0] and not (tmp_path / "pairs-2.json").exists()
+    first = (tmp_path / "state.pt").read_bytes()
+    with pytest.raises(InvalidInputError, match=r"pairs-2\.json"):
+        train(None, tmp_path, recipe)
+    train(tmp_path, tmp_path, recipe)
+    assert made == [0, 1]
+    second = read_pairs(tmp_path / "pairs-2.json")
+    assert second and all(pair.prompt.startswith("Round1") for pair in second)
+    assert (tmp_path / "state.pt").read_bytes() != first
+    done = (tmp_path / "state.pt").read_bytes()
+    train(None, tmp_path, recipe)
+    assert (tmp_path / "state.pt").read_bytes() == done
+    with pytest.raises(InvalidInputError, match="rounds of 2 steps"):
+        train(None, tmp_path, Recipe(steps=3, rounds=3))
