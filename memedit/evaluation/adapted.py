@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
-from memedit.errors import InvalidInputError
+from memedit.errors import InvalidInputError, MemeditError
 from memedit.evaluation.protocols import Cost, Model
 from memedit.evaluation.settings import Mode
 from memedit.evaluation.spending import spent
@@ -73,7 +73,7 @@ class Adapted:
     @contextmanager
     def edited(self, requests: Sequence[EditRequest]) -> Iterator[Model]:
         """Learn all `requests` together; an inner block learns beside what the outer one holds."""
-        with self._grown([requests]):
+        with self._grown(lambda adapter: self._learn(adapter, requests)):
             yield self._model
 
     @contextmanager
@@ -83,17 +83,23 @@ class Adapted:
             raise InvalidInputError(
                 f"an adapter holds the edits of one case at a time here; got {len(edits)} cases"
             )
-        together = [[request for requests in edits for request in requests]]
-        with self._grown(edits if mode is Mode.SEQUENTIAL else together):
-            yield Plain(self._model)
+        refused: dict[int, str] = {}
+
+        def grow(adapter: Adapter) -> Adapter:
+            if mode is Mode.SEQUENTIAL:
+                return self._sequence(adapter, edits, refused)
+            return self._learn(adapter, [request for requests in edits for request in requests])
+
+        with self._grown(grow):
+            yield Plain(self._model, refused=refused)
 
     @contextmanager
-    def _grown(self, groups: Edits) -> Iterator[None]:
+    def _grown(self, grow: Callable[[Adapter], Adapter]) -> Iterator[None]:
         """Have an adapter that learned more at work in the place of the one that is."""
         outer = self._held
         self._work.close()  # an adapter learns on the model as it is
         try:
-            self._held = self._learned(copy.copy(outer), groups)
+            self._held = grow(outer)
             self._attach()
             yield
         finally:
@@ -101,14 +107,23 @@ class Adapted:
             self._held = outer
             self._attach()
 
-    def _learned(self, adapter: Adapter, groups: Edits) -> Adapter:
-        model = self._model.model
-        for requests in groups:
-            for part in without_contradictions(requests):
-                edits = [EditVersion(f"edit-{next(self._numbers)}", 1) for _ in part]
-                with spent(self.cost, len(part), getattr(model, "device", None)):
-                    adapter.learn(model, self._model.tokenizer, part, edits=edits)
+    def _sequence(self, adapter: Adapter, edits: Edits, refused: dict[int, str]) -> Adapter:
+        """Return an adapter that learned one case after another, but for those it `refused`."""
+        for place, requests in enumerate(edits):
+            try:
+                adapter = self._learn(adapter, requests)
+            except MemeditError as error:
+                refused[place] = str(error)
         return adapter
+
+    def _learn(self, adapter: Adapter, requests: Sequence[EditRequest]) -> Adapter:
+        """Return an adapter that holds more; the one given is left as it was."""
+        model, grown = self._model.model, copy.copy(adapter)
+        for part in without_contradictions(requests):
+            edits = [EditVersion(f"edit-{next(self._numbers)}", 1) for _ in part]
+            with spent(self.cost, len(part), getattr(model, "device", None)):
+                grown.learn(model, self._model.tokenizer, part, edits=edits)
+        return grown
 
     def _attach(self) -> None:
         with ExitStack() as stack:

@@ -22,10 +22,13 @@ from memedit.evaluation.questions import (
     CaseQuestions,
     Question,
 )
+from memedit.evaluation.rivals import LiveEdits
 from memedit.evaluation.rows import Scored, Scoring
 from memedit.evaluation.scoring import score_forced, score_generated
 from memedit.evaluation.treatments import Session
 
+CLEANED = "cleaned"
+"""`locality_cleaned`: without the prompts that may ask what a live edit changes."""
 TOKENS_ADDED = "tokens_added"
 _ABOUT_THE_EDIT = {
     Metric.EDIT_SUCCESS,
@@ -50,6 +53,8 @@ class Measuring:
     unedited: Any
     """The unedited model itself, for whole distributions, where it has `log_probabilities`."""
     amounts: Amounts
+    live: LiveEdits | None = None
+    """All edits that are in force together; None: those of each case alone."""
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(what, why) -> how often: what was not scored, or not as it should be."""
     _whole: convsent.Whole = field(default_factory=convsent.Whole)
@@ -104,6 +109,8 @@ class Measuring:
         for (owner, question), now, old, whose in zip(flat, said, before, fired, strict=True):
             score = score_generated(question.probe, now.text, old.text)
             also = dict(score.also)
+            if self._clean(asked[owner], question):
+                also[CLEANED] = score.score
             if question.metric == GENERAL:
                 also["kept"] = float(same(now.text, old.text))
                 also["before"] = score_generated(question.probe, old.text, old.text).score
@@ -143,6 +150,9 @@ class Measuring:
                 self.left_out[("teacher-forced targets", NOT_FINITE)] += 1
                 continue
             score = score_forced(question.probe, after, before)
+            also = dict(score.also)
+            if self._clean(asked[owner], question):
+                also[CLEANED] = score.score
             found[owner].append(
                 self._scored(
                     asked[owner],
@@ -151,9 +161,17 @@ class Measuring:
                     ("", ""),
                     score.score,
                     score.verdict,
-                    dict(score.also),
+                    also,
                 )
             )
+
+    def _clean(self, one: CaseQuestions, question: Question) -> bool:
+        """Tell whether a prompt is one of locality, and asks nothing that a live edit changes."""
+        if question.metric != Metric.LOCALITY:
+            return False
+        own = one.case.requests
+        live = LiveEdits(own) if self.live is None else self.live
+        return not live.asked_by(question.probe, own)
 
     def _fluency(
         self, session: Session, asked: Sequence[CaseQuestions], found: list[list[Scored]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from memedit.evaluation.cases import EditCase, Metric
 from memedit.evaluation.measuring import TOKENS_ADDED, Measuring
 from memedit.evaluation.protocols import Cost, Progress
 from memedit.evaluation.questions import Amounts, CaseQuestions, questions_of
+from memedit.evaluation.rivals import LiveEdits
 from memedit.evaluation.rows import Row, Scored, rows
 from memedit.evaluation.run_folder import RunFolder
 from memedit.evaluation.settings import Mode, Setting
@@ -25,6 +26,8 @@ SECONDS = "seconds_per_edit"
 ADDED = "added_bytes"
 AGE = "edit_success_by_age"
 _AGES = 10
+_NAMED = 20
+"""Of the cases whose edits a sequence passes over so many are named."""
 
 Methods = Sequence[tuple[str, Callable[[], Sessions]]]
 """Name, and what makes the treatment once it is needed."""
@@ -112,7 +115,9 @@ class Runner:
 
         """
         of_case = {one.case.id: one for one in asked}
-        measuring = Measuring(name, str(self.setting), self.base, self.model, self.amounts)
+        measuring = Measuring(
+            name, str(self.setting), self.base, self.model, self.amounts, self._live(asked)
+        )
         measuring.ask_base(asked)
         settle()
         self.base.sealed = True
@@ -132,6 +137,13 @@ class Runner:
                 "Nothing that was measured after it can be trusted"
             )
 
+    def _live(self, asked: Sequence[CaseQuestions]) -> LiveEdits | None:
+        """Return what is in force together, where that is more than a case's own edits."""
+        if self.setting.mode is Mode.SINGLE:
+            return None
+        cases = self.company or [one.case for one in asked]
+        return LiveEdits(request for case in cases for request in case.requests)
+
     def left(self, name: str, asked: Sequence[CaseQuestions]) -> list[CaseQuestions]:
         """Return what of `asked` is not finished with a method."""
         return [one for one in asked if self._unit(name, one) not in self.done]
@@ -149,7 +161,8 @@ class Runner:
         treatment.cost.added_bytes = None
         with self._session(treatment, measuring, here) as session:
             new = {one.case.id for one in self.left(name, here)}
-            found = measuring.measure(session, here, self._ages(here))
+            refused = session.refused if isinstance(session, Plain) else {}
+            found = measuring.measure(session, here, self._ages(here, refused))
         spent = _difference(treatment.cost, before)
         for one, scored in zip(here, found, strict=True):
             if one.case.id not in new:
@@ -176,7 +189,8 @@ class Runner:
     ) -> Iterator[Session]:
         """Open a session; a single edit that a method refuses is named, and nothing is edited.
 
-        Of many edits together none may fail: it could not be told what was measured then.
+        Of a sequence it is named and passed over. Of edits that are made together none may fail:
+        it could not be told what was measured then.
         """
         cases = self.company or [one.case for one in here]
         edits = [case.requests for case in cases]
@@ -189,19 +203,25 @@ class Runner:
                 reason = f"scored as the unedited model, since the edit was refused: {error}"
                 measuring.left_out[("edits", reason)] += 1
                 session = Plain(self.base, self.model)
+            if isinstance(session, Plain) and session.refused:
+                measuring.left_out[_passed_over(session.refused, cases)] += len(session.refused)
             if self.company:
                 place = {case.id: number for number, case in enumerate(cases)}
                 session = Among(session, [place[one.case.id] for one in here])
             yield session
 
-    def _ages(self, here: Sequence[CaseQuestions]) -> list[int | None]:
-        if self.setting.mode is not Mode.SEQUENTIAL:
-            return [None] * len(here)
-        after, ages = sum(len(one.case.requests) for one in here), []
-        for one in here:
-            after -= len(one.case.requests)
-            ages.append(after)
-        return list(ages)
+    def _ages(
+        self, here: Sequence[CaseQuestions], refused: Collection[int] = ()
+    ) -> list[int | None]:
+        """Return for each case how many edits were made after its own; None: its was not made."""
+        ages: list[int | None] = [None] * len(here)
+        if self.setting.mode is Mode.SEQUENTIAL:
+            after = 0
+            for place in reversed(range(len(here))):
+                if place not in refused:
+                    ages[place] = after
+                    after += len(here[place].case.requests)
+        return ages
 
     def _unit(self, name: str, one: CaseQuestions) -> tuple[str, str, str]:
         return (name, str(self.setting), one.case.id)
@@ -250,6 +270,15 @@ def run_settings(
 
 def _difference(now: Cost, before: Cost) -> Cost:
     return Cost(now.edits - before.edits, now.seconds - before.seconds, now.added_bytes)
+
+
+def _passed_over(refused: Mapping[int, str], cases: Sequence[EditCase]) -> tuple[str, str]:
+    """Name the cases of a sequence whose edits were refused, and why the first one was."""
+    names = [cases[place].id for place in refused]
+    named = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    why = next(iter(refused.values()))
+    reason = f"refused, so that the sequence went on without them ({named}); the first one: {why}"
+    return f"of {len(cases)} cases' edits", reason
 
 
 def _seconds(like: Scored, spent: Cost) -> Scored:

@@ -6,7 +6,6 @@ which probabilities, and counts.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,21 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from memedit.errors import InvalidInputError
-from memedit.evaluation.cases import EditCase, Metric, Probe
-from memedit.evaluation.matching import words
-from memedit.indexes.names import NameIndex, names_of
+from memedit.evaluation.cases import EditCase, Metric
+from memedit.evaluation.rivals import LiveEdits
 from memedit.types import EditRequest
 
 Floats = npt.NDArray[np.float64]
 
 _FIRING = frozenset({Metric.GENERALITY, Metric.PORTABILITY, Metric.MULTIHOP})
-_FRAMING = (
-    "a an and are as at be been by did do does for from had has have he her his how in is it its "
-    "name names of on or she that the their they this to was were what when where which who whom "
-    "whose with"
-)
-_FRAME = frozenset(_FRAMING.split())
-_ENDING = re.compile(r"(?:'s|ies|es|s|y)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,7 @@ class ScopeProbe:
     own: frozenset[int]
     where: str
     faulty: bool = False
-    """By the cleaning rule it may well ask what an edit changes; see ``asks_an_edit``."""
+    """By the cleaning rule it may well ask what an edit changes; see ``rivals``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +82,9 @@ def scope_probes(
     """
     edits = [request for case in cases for request in case.requests]
     alike: dict[tuple[str, str], set[int]] = defaultdict(set)
-    about: dict[str, list[int]] = defaultdict(list)
-    named = NameIndex()
+    live = LiveEdits(edits)
     for number, edit in enumerate(edits):
         alike[edit.subject.casefold(), edit.target_new.casefold()].add(number)
-        about[edit.subject.casefold()].append(number)
-        named.add(number, names_of(edit.subject, edit.aliases))
     probes = []
     first = 0
     for case in cases:
@@ -112,28 +100,9 @@ def scope_probes(
             if probe.metric in _FIRING:
                 probes.append(ScopeProbe(probe.prompt, kind, own, where))
             elif probe.metric is Metric.LOCALITY:
-                rivals = {rival for one in mine for rival in about[one.subject.casefold()]}
-                rivals.update(named.find(probe.prompt, len(edits)))
-                faulty = any(asks_an_edit(probe, edits[rival]) for rival in rivals)
+                faulty = live.asked_by(probe, mine)
                 probes.append(ScopeProbe(probe.prompt, kind, frozenset(), where, faulty))
     return edits, probes
-
-
-def asks_an_edit(probe: Probe, edit: EditRequest) -> bool:
-    """Tell whether a locality probe that names an edit's subject may ask what the edit changes.
-
-    It may where the answers share a word, or the prompts, without subject and framing, a stem.
-    Broad on purpose: what it lets through is unrelated.
-    """
-    old = set(words(edit.ground_truth or "")) | set(words(edit.target_new))
-    if old & {word for answer in probe.answers for word in words(answer)} - _FRAME:
-        return True
-    return bool(_stems(probe.prompt, edit.subject) & _stems(edit.prompt, edit.subject))
-
-
-def _stems(text: str, subject: str) -> set[str]:
-    told = set(words(text)) - set(words(subject)) - _FRAME
-    return {_ENDING.sub("", word) for word in told} - {""}
 
 
 def measure_scope(

@@ -7,15 +7,15 @@ into prompts keep many cases apart at the same time, so that all of them are ask
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from memedit.errors import InvalidInputError
+from memedit.errors import InvalidInputError, MemeditError
 from memedit.evaluation.protocols import Answer, Cost, Forced, Model
 from memedit.evaluation.settings import Mode
 from memedit.evaluation.spending import spent
@@ -83,6 +83,8 @@ class Plain:
     """A `protocols.Model`."""
     whole: Any = None
     """What is asked for whole distributions, where that is another one."""
+    refused: Mapping[int, str] = field(default_factory=dict)
+    """Of a sequence: cases whose edits a method refused, so that they are not in it, and why."""
 
     @property
     def scores(self) -> bool:
@@ -247,8 +249,8 @@ class Baked:
     def session(self, edits: Edits, mode: Mode) -> Iterator[Session]:
         """Edit once with everything, or one case after another on what the earlier ones left."""
         if mode is Mode.SEQUENTIAL:
-            with self._sequence(edits):
-                yield Plain(self._model)
+            with self._sequence(edits) as refused:
+                yield Plain(self._model, refused=refused)
             return
         if mode is Mode.SINGLE and len(edits) > 1:
             raise InvalidInputError(
@@ -258,22 +260,29 @@ class Baked:
             yield Plain(model)
 
     @contextmanager
-    def _sequence(self, edits: Edits) -> Iterator[None]:
+    def _sequence(self, edits: Edits) -> Iterator[dict[int, str]]:
         """Apply change after change; of every parameter only the first original is kept.
 
-        A snapshot per edit would be a copy of the layer for each of a thousand edits.
+        A snapshot per edit would be a copy of the layer for each of a thousand edits. What the
+        method refuses, for example because earlier edits have left it nothing to find, is passed
+        over and yielded with the reason: a sequence shows what becomes of a model that goes on.
         """
         originals: dict[str, tuple[Any, Any]] = {}
         earlier: list[Any] = []
+        refused: dict[int, str] = {}
         try:
-            for requests in edits:
-                delta = self._delta(requests, earlier)
+            for place, requests in enumerate(edits):
+                try:
+                    delta = self._delta(requests, earlier)
+                except MemeditError as error:
+                    refused[place] = str(error)
+                    continue
                 if delta.keys:  # of a delta without keys a later edit has nothing to learn
                     earlier.append(delta)
                 applied = delta.apply(self._model.model)
                 for name, original in applied.originals.items():
                     originals.setdefault(name, (applied.parameters[name], original))
-            yield
+            yield refused
         finally:
             for parameter, original in originals.values():
                 parameter.data.copy_(original)

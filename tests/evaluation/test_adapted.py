@@ -16,6 +16,7 @@ from memedit.errors import InvalidInputError
 from memedit.evaluation.adapted import Adapted, without_contradictions
 from memedit.evaluation.local import LocalModel
 from memedit.evaluation.settings import Mode
+from memedit.evaluation.treatments import Plain
 from memedit.modeling.delta import EditVersion
 from memedit.types import EditRequest
 from tests.evaluation.toy_facts import CASES
@@ -79,6 +80,19 @@ def test_what_a_setting_learns_together(model: LocalModel) -> None:
     assert treatment.cost.seconds > 0 and treatment.cost.added_bytes is not None
     with pytest.raises(InvalidInputError, match="got 4 cases"):
         treatment.session(EDITS, Mode.SINGLE).__enter__()
+
+
+def test_a_sequence_passes_over_what_is_refused(model: LocalModel) -> None:
+    adapter = Noted()
+    refused = EDITS[1][0].model_copy(update={"target_new": "refused"})
+    treatment = Adapted("noted", adapter, model)
+    # the second of these is learned with its case or not at all
+    sequence = [EDITS[0], [EDITS[1][0], refused], EDITS[2]]
+    with treatment.session(sequence, Mode.SEQUENTIAL) as session:
+        assert isinstance(session, Plain) and session.refused == {1: "refused"}
+    assert adapter.told[-2:] == [("on", 2), ("off", 2)]
+    with pytest.raises(InvalidInputError, match="refused"):
+        treatment.session(sequence, Mode.BATCH).__enter__()
 
 
 def test_scored_prompts_are_told_to_end_where_they_end(model: LocalModel) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from memedit.errors import InvalidInputError
 from memedit.evaluation import bootstrap
-from memedit.evaluation.bootstrap import interval_of_mean
+from memedit.evaluation.bootstrap import interval_of_mean, interval_of_means
 
 
 def test_cases_that_agree_leave_no_doubt() -> None:
@@ -44,7 +44,25 @@ def test_drawing_in_rounds_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert interval_of_mean(values, np.random.default_rng(1), draws=101) == one
 
 
+def test_groups_are_drawn_apart_and_count_alike() -> None:
+    # Of a group that agrees and one that does not: half of what the second one's mean may be.
+    groups = [[1.0] * 500, [0.0, 1.0]]
+    assert interval_of_means(groups, np.random.default_rng(3)) == (0.5, 1.0)
+    one = np.random.default_rng(9).random(40)
+    assert interval_of_means([one], np.random.default_rng(1)) == interval_of_mean(
+        one, np.random.default_rng(1)
+    )
+    # Shares of 0.2 and of 0.6, of 100 and of 900 cases: the variances are added, each a quarter.
+    shares = [np.arange(100) < 20, np.arange(900) < 540]
+    low, high = interval_of_means(shares, np.random.default_rng(0), draws=4_000)
+    half = 1.96 * 0.5 * np.sqrt(0.2 * 0.8 / 100 + 0.6 * 0.4 / 900)
+    assert low == pytest.approx(0.4 - half, abs=0.004)
+    assert high == pytest.approx(0.4 + half, abs=0.004)
+
+
 def test_what_has_no_mean_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="at least one group"):
+        interval_of_means([], np.random.default_rng(0))
     with pytest.raises(InvalidInputError, match=r"at least one number per case; got shape \(0,\)"):
         interval_of_mean([], np.random.default_rng(0))
     with pytest.raises(InvalidInputError, match=r"0\.95; got 95"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -129,6 +130,25 @@ def test_files_of_one_name_keep_their_cases_apart(tmp_path: Path) -> None:
         load_dataset(f"knowedit:{files[0]},{files[0]}")
 
 
+def test_a_folder_means_its_files(tmp_path: Path) -> None:
+    place = tmp_path / "knowedit"
+    one = write(place / "zsre_dev.json", facts(2))
+    two = write(place / "wiki_recent_train.json", facts(3))
+    (place / "LICENSE").write_text("free")
+    dataset = load_dataset(f"knowedit:{place}")
+    assert Counter(case.task for case in dataset.cases) == {"zsre": 2, "wiki_recent": 3}
+    assert dataset.fingerprint == load_dataset(f"knowedit:{two},{one}").fingerprint
+    files = {file.file: file for file in dataset.files}
+    assert files.keys() == {"zsre_dev.json", "wiki_recent_train.json"}
+    assert (files["zsre_dev.json"].format, files["zsre_dev.json"].task) == ("knowedit", "zsre")
+    assert files["zsre_dev.json"].sha256 == hashlib.sha256(one.read_bytes()).hexdigest()
+    chosen = load_dataset(f"knowedit:{place}", tasks=["zsre"]).files
+    assert [file.file for file in chosen] == ["zsre_dev.json"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingResourceError, match=r"empty holds no \.json and no \.csv file"):
+        load_dataset(f"knowedit:{tmp_path / 'empty'}")
+
+
 def test_the_fingerprint_is_that_of_the_files(tmp_path: Path) -> None:
     file = write(tmp_path / "zsre_test.json", facts(2))
     before = load_dataset(f"knowedit:{file}").fingerprint
@@ -173,3 +193,8 @@ def test_the_summary_counts_everything(tmp_path: Path) -> None:
     assert "zsre: 4 cases\n    edit_success: 4" in text
     assert "not scored: 1\n    1 x expected an object, got int (zsre_test[4])" in text
     assert "to be known: 2\n    2 x the same prompt is edited to another target" in text
+    assert "several answers" not in text
+    probe = {"prompt": "Leo's end:", "ground_truth": [["Jena", "Jena on the Saale"], ["Ulm"]]}
+    several = [{**facts(1)[0], "portability": {"Reasoning": [probe]}}]
+    text = summary(load_dataset(f"knowedit:{write(tmp_path / 'zsre_test.json', several)}"))
+    assert "1 probes accept several answers, 3 texts" in text

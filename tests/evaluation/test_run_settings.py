@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from memedit.evaluation.cases import Metric, Probe
 from memedit.evaluation.questions import GENERAL
 from memedit.evaluation.rows import Row
 from memedit.evaluation.runner import ADDED, AGE, SECONDS, run_settings
 from memedit.evaluation.settings import Setting
 from memedit.evaluation.treatments import Among, Plain, Unedited
-from tests.evaluation.toy_facts import CASES, Overwrite, Table
+from tests.evaluation.toy_facts import CASES, LANDS, Overwrite, Table, case_of
 from tests.evaluation.toy_runs import run, runner_in, values
+
+NAMES = ("Ansa", "Bera", "Culo", "Dine", "Ergo", "Fola")
 
 
 def test_a_sequence_is_scored_at_its_end_so_that_forgetting_shows(tmp_path: Path) -> None:
@@ -30,6 +33,20 @@ def test_a_sequence_is_scored_at_its_end_so_that_forgetting_shows(tmp_path: Path
     assert by_age.pop("") == pytest.approx(2 / 6)
     assert list(by_age) == sorted(by_age)
     assert [by_age[kind] for kind in sorted(by_age)] == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_a_sequence_goes_on_without_what_is_refused_and_says_so(tmp_path: Path) -> None:
+    model = Table()
+    runner = runner_in(tmp_path, model, setting="sequential:6")
+    rows = run(runner, Overwrite(model, refuses=LANDS[4]))
+    assert values(rows)["edit_success", "generated"] == (pytest.approx(5 / 6), 6)
+    [note] = runner.folder.manifest["not_scored"]
+    assert (note["n"], note["what"]) == (1, "overwrite: of 6 cases' edits")
+    assert "(toy[Tamsin]); the first one: will not edit Tamsin" in note["reason"]
+    ages = {one.case: one.age for one in runner.folder.scored() if one.method == "overwrite"}
+    made = [case.id for case in runner.setting.chosen(CASES) if case.id != "toy[Tamsin]"]
+    assert ages.pop("toy[Tamsin]") is None, "an edit that was not made has no age"
+    assert ages == dict(zip(reversed(made), range(5), strict=True))
 
 
 def test_what_an_edit_costs_is_no_score_and_has_an_interval_where_there_is_one(
@@ -137,3 +154,27 @@ def test_whose_edits_fired_is_told_by_the_cases_that_are_asked_about() -> None:
 
     among = Among(Fires(Table()), [4, 1])
     assert among.fired(["a", "b"], [0, 1]) == [frozenset({0, -1}), frozenset({1, -1})]
+
+
+def test_locality_is_told_without_prompts_that_other_edits_in_force_change(tmp_path: Path) -> None:
+    """Every case asks of the next land's capital, which in a batch another case edits."""
+    cases = tuple(
+        replace(
+            case,
+            probes=(
+                *case.probes,
+                Probe(Metric.LOCALITY, "next", f"The capital of {land} is", (f"Old {land}",)),
+            ),
+        )
+        for case, land in zip(map(case_of, LANDS, NAMES), (*LANDS[1:], LANDS[0]), strict=True)
+    )
+    found = {}
+    for setting in ("single", "batch"):
+        model = Table()
+        runner = runner_in(tmp_path / setting, model, setting=setting, cases=cases)
+        of = values(run(runner, Overwrite(model)))
+        for scoring in ("generated", "teacher_forced"):
+            found[setting, scoring] = of["locality", scoring], of["locality_cleaned", scoring]
+    assert found["single", "generated"] == ((1.0, 12), (1.0, 12))
+    assert found["batch", "generated"] == ((pytest.approx(0.5), 12), (1.0, 6))
+    assert found["batch", "teacher_forced"][0][0] < found["batch", "teacher_forced"][1][0] == 1.0

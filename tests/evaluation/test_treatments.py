@@ -12,7 +12,7 @@ import torch
 from memedit.errors import InvalidInputError
 from memedit.evaluation.local import LocalModel
 from memedit.evaluation.settings import Mode
-from memedit.evaluation.treatments import Baked
+from memedit.evaluation.treatments import Baked, Plain
 from memedit.modeling.delta import WeightDelta
 from memedit.types import EditRequest
 from tests.evaluation.toy_facts import CASES
@@ -90,7 +90,33 @@ def test_a_session_edits_as_its_setting_says(
     assert same(before, bits(model))
 
 
-def test_a_sequence_that_fails_in_its_midst_leaves_every_bit(model: LocalModel) -> None:
+def test_a_sequence_passes_over_what_is_refused_and_names_it(model: LocalModel) -> None:
+    class Refuses(Shake):
+        def edit(
+            self,
+            model: Any,
+            tokenizer: Any,
+            requests: Sequence[EditRequest],
+            *,
+            after: Sequence[Any] = (),
+        ) -> WeightDelta:
+            if list(requests) == list(EDITS[1]):
+                raise InvalidInputError("will not")
+            return super().edit(model, tokenizer, requests, after=after)
+
+    before, editor = bits(model), Refuses()
+    treatment = Baked("refuses", editor, model)
+    with treatment.session(EDITS, Mode.SEQUENTIAL) as session:
+        assert isinstance(session, Plain) and session.refused == {1: "will not"}
+        assert not same(before, bits(model))
+    assert editor.calls == [1, 1, 1] and editor.after == [0, 1, 2]
+    assert treatment.cost.edits == 3
+    assert same(before, bits(model))
+    with pytest.raises(InvalidInputError, match="will not"), treatment.edited(EDITS[1]):
+        raise AssertionError("never reached")
+
+
+def test_a_sequence_that_breaks_in_its_midst_leaves_every_bit(model: LocalModel) -> None:
     class Breaks(Shake):
         def edit(
             self,
@@ -101,12 +127,12 @@ def test_a_sequence_that_fails_in_its_midst_leaves_every_bit(model: LocalModel) 
             after: Sequence[Any] = (),
         ) -> WeightDelta:
             if len(self.calls) == 2:
-                raise InvalidInputError("no more")
+                raise RuntimeError("out of memory")
             return super().edit(model, tokenizer, requests, after=after)
 
     before = bits(model)
     session = Baked("breaks", Breaks(), model).session(EDITS, Mode.SEQUENTIAL)
-    with pytest.raises(InvalidInputError, match="no more"), session:
+    with pytest.raises(RuntimeError, match="out of memory"), session:
         raise AssertionError("never reached")
     assert same(before, bits(model))
 

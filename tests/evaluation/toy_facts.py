@@ -65,16 +65,21 @@ class Overwrite:
         with ExitStack() as stack:
             stack.callback(self._restore, before)
             flat = [request for requests in edits for request in requests]
+            refused: dict[int, str] = {}
             for number, request in enumerate(flat):
                 if request.subject == self.refuses:
-                    raise InvalidInputError(f"will not edit {request.subject}")
+                    reason = f"will not edit {request.subject}"
+                    if mode is not Mode.SEQUENTIAL:
+                        raise InvalidInputError(reason)
+                    refused[number] = reason
+                    continue
                 self.model.facts[request.prompt] = request.target_new
                 self.cost.edits += 1
                 self.cost.seconds += 0.5
                 if number >= self.keeps:
                     old = flat[number - self.keeps].prompt
                     self.model.facts[old] = before[old]
-            yield Plain(self.model)
+            yield Plain(self.model, refused=refused)
 
     def _restore(self, before: dict[str, str]) -> None:
         self.model.facts = before | ({"a trace": "is left"} if self.leaves_a_trace else {})

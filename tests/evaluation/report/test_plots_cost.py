@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from memedit.evaluation.report.plots_cost import by_length
-from memedit.evaluation.rows import Row
+from memedit.evaluation.rows import Row, Scored
+from memedit.evaluation.rows import rows as summed
 
 
 def row(task: str, length: int, value: float, metric: str = "edit_success") -> Row:
@@ -42,6 +43,45 @@ def test_each_task_and_the_mean_over_tasks_are_drawn_against_the_length() -> Non
         (2, "Edit success"): [(10, 0.6), (100, 0.0)],
         (2, "Locality"): [(100, 0.9)],
     }
+
+
+def bars(axes: Any) -> list[tuple[float, float]]:
+    """Return the intervals that are drawn, (low, high) from left to right."""
+    [collection] = axes.collections
+    return [(float(low), float(high)) for (_, low), (_, high) in collection.get_segments()]
+
+
+def test_the_mean_over_tasks_has_the_interval_of_its_cases() -> None:
+    scored = [
+        Scored(
+            "ft-m",
+            f"sequential:{n}",
+            task,
+            f"{task}[{case}]",
+            "edit_success",
+            kind,
+            "generated",
+            "",
+            (),
+            "",
+            "",
+            score,
+        )
+        for n in (10, 100)
+        for task, wrong in (("zsre", 0 if n == 10 else 8), ("wikibio", 0))
+        for case in range(20)
+        for kind, score in (("a", 1.0), ("b", float(case >= wrong)))
+    ]
+    found = summed(scored)
+    figure: Any = by_length(found, ["ft-m"], scored)
+    first, last = bars(figure.axes[0])
+    assert first == (1, 1), "no case differs"
+    # zsre: 12 cases of 1 and 8 of 1/2, so its mean has a deviation of 0.245 / sqrt(20); half of it
+    half = 1.96 * 0.5 * 0.245 / 20**0.5
+    assert abs(last[0] - (0.9 - half)) < 0.02 and abs(last[1] - (0.9 + half)) < 0.02
+    lacking: Any = by_length(found, ["ft-m"], [one for one in scored if one.case != "zsre[3]"])
+    low, high = bars(lacking.axes[0])[1]
+    assert low == high == 0.9, "a case is missing: no interval is made up"
 
 
 def test_there_is_no_picture_of_one_length() -> None:

@@ -1,0 +1,73 @@
+"""Which prompts that an edit should leave alone may after all ask what some live edit changes.
+
+A fifth of KnowEdit's Relation_Specificity probes ask the very relation that the edit changes, and
+with all edits of a file in memory many a probe of one case asks what another case's edit changes:
+that their answer changes is no fault.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from memedit.evaluation.cases import Probe
+from memedit.evaluation.matching import words
+from memedit.indexes.names import NameIndex, names_of
+from memedit.types import EditRequest
+
+_FRAMING = (
+    "a an and are as at be been by did do does for from had has have he her his how in is it its "
+    "name names of on or she that the their they this to was were what when where which who whom "
+    "whose with"
+)
+_FRAME = frozenset(_FRAMING.split())
+_ENDING = re.compile(r"(?:'s|ies|es|s|y)$")
+
+
+class LiveEdits:
+    """The edits that are in force while prompts are asked."""
+
+    def __init__(self, edits: Iterable[EditRequest]) -> None:
+        self._edits = list(edits)
+        self._about: dict[str, list[int]] = defaultdict(list)
+        self._named = NameIndex()
+        for number, edit in enumerate(self._edits):
+            self._about[edit.subject.casefold()].append(number)
+            self._named.add(number, names_of(edit.subject, edit.aliases))
+
+    def asked_by(self, probe: Probe, own: Sequence[EditRequest]) -> bool:
+        """Tell whether a probe of a case may ask what any live edit changes.
+
+        Args:
+            probe: of a case.
+            own: the case's own edits, whose subjects the probe may mean where it has a word of
+                their names; other edits' subjects have to be named whole.
+
+        """
+        told = set(words(probe.prompt)) - _FRAME
+        rivals = {
+            rival
+            for one in own
+            if told & set(words(one.subject))
+            for rival in self._about[one.subject.casefold()]
+        }
+        rivals.update(self._named.find(probe.prompt, len(self._edits)))
+        return any(asks_an_edit(probe, self._edits[rival]) for rival in rivals)
+
+
+def asks_an_edit(probe: Probe, edit: EditRequest) -> bool:
+    """Tell whether a locality probe that names an edit's subject may ask what the edit changes.
+
+    It may where the answers share a word, or the prompts, without subject and framing, a stem.
+    Broad on purpose: what it lets through is unrelated.
+    """
+    old = set(words(edit.ground_truth or "")) | set(words(edit.target_new))
+    if old & {word for answer in probe.answers for word in words(answer)} - _FRAME:
+        return True
+    return bool(_stems(probe.prompt, edit.subject) & _stems(edit.prompt, edit.subject))
+
+
+def _stems(text: str, subject: str) -> set[str]:
+    told = set(words(text)) - set(words(subject)) - _FRAME
+    return {_ENDING.sub("", word) for word in told} - {""}
