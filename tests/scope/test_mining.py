@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from memedit.config import EncoderSettings
 from memedit.errors import InvalidInputError
+from memedit.scope.checkpoint import find_checkpoint
 from memedit.scope.pair_input import HIDDEN
+from memedit.scope.pair_weights import read_weights
 from memedit.scope.training import fine_tune
 from memedit.scope.training.fine_tune import Recipe, read_pairs, train
+from memedit.scope.training.finish import LAST, export_weights
 from memedit.scope.training.mining import KEPT_EASY, mined
 from memedit.scope.training.pairs import Pair
 from memedit.types import ScopeLabel
@@ -66,8 +71,17 @@ def test_rounds_follow_one_another_and_go_on_where_they_were(
     second = read_pairs(tmp_path / "pairs-2.json")
     assert second and all(pair.prompt.startswith("Round1") for pair in second)
     assert (tmp_path / "state.pt").read_bytes() != first
+    assert (tmp_path / "state-1.pt").read_bytes() == first
     done = (tmp_path / "state.pt").read_bytes()
     train(None, tmp_path, recipe)
     assert (tmp_path / "state.pt").read_bytes() == done
     with pytest.raises(InvalidInputError, match="rounds of 2 steps"):
         train(None, tmp_path, Recipe(steps=3, rounds=3))
+    export_weights(tmp_path, find_checkpoint(EncoderSettings().model), tmp_path)
+    shipped = read_weights(tmp_path / "pair.safetensors")[1]["head.bias"]
+    rounds = [
+        torch.load(tmp_path / name, weights_only=True)["model"]["head.bias"].numpy()
+        for name in ("state-1.pt", "state.pt")
+    ]
+    assert not np.allclose(*rounds)
+    assert shipped == pytest.approx((1 - LAST) * rounds[0] + LAST * rounds[1], abs=1e-6)

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -221,6 +222,8 @@ def fine_tune(run: Path, base: Path, recipe: Recipe, processes: int = 1, round_:
 def train(data: Path | None, run: Path, recipe: Recipe, processes: int = 1) -> None:
     """Make the pairs where ``run`` has none yet, and train until ``run/state.pt`` is complete.
 
+    What the rounds before the last ended with stays in ``run/state-N.pt``.
+
     Args:
         data: folder of the benchmarks' files; only needed where there are no pairs yet.
         run: pairs, state and curve; made where it is missing.
@@ -236,6 +239,8 @@ def train(data: Path | None, run: Path, recipe: Recipe, processes: int = 1) -> N
     settings = EncoderSettings()
     base = find_checkpoint(settings.model).folder
     for round_ in range(recipe.rounds):
+        if round_ and not (kept := run / f"state-{round_}.pt").exists():
+            shutil.copyfile(run / "state.pt", kept)
         file = _pairs_of(run, round_)
         if not file.exists():
             if data is None:
@@ -245,7 +250,7 @@ def train(data: Path | None, run: Path, recipe: Recipe, processes: int = 1) -> N
                 )
             pairs = all_pairs(data, open_encoder(settings).encode, round_)
             if round_:
-                pairs = _doubted(pairs, run, base)
+                pairs = _doubted(pairs, run / f"state-{round_}.pt", base)
             write_pairs(file, pairs)
         fine_tune(run, base, recipe, processes, round_)
 
@@ -254,10 +259,10 @@ def _pairs_of(run: Path, round_: int) -> Path:
     return run / (f"pairs-{round_ + 1}.json" if round_ else "pairs.json")
 
 
-def _doubted(pairs: Sequence[Pair], run: Path, base: Path) -> list[Pair]:
+def _doubted(pairs: Sequence[Pair], state: Path, base: Path) -> list[Pair]:
     with Progress() as progress:
         task = progress.add_task("pairs worth another round", total=len(pairs))
-        judge = HalfTrained(run / "state.pt", base)
+        judge = HalfTrained(state, base)
         return list(mined(pairs, judge, lambda n: progress.advance(task, n)))
 
 
