@@ -186,7 +186,7 @@ class Adapters:
             store.lock(connection)
             yield connection
             adapter_rows.changed(connection)
-        self._mirror.take_over_adapters()
+        self._mirror.catch_up()
 
 
 def _is_older(record: AdapterRecord, own_id: str, version: int) -> bool:

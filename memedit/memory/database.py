@@ -22,7 +22,8 @@ from memedit.memory.schema import META
 
 _BUSY_SECONDS = 10.0
 _WRITING = "memedit_writing"
-_CHANGES = META.c.seq + META.c.generation + META.c.adapters  # each only ever grows
+# each only ever grows
+_CHANGES = META.c.seq + META.c.generation + META.c.adapters + META.c.questions
 
 
 class DuplicateKey(MemoryFailure):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -13,18 +13,23 @@ from memedit.indexes.name_gate import NameGate
 from memedit.indexes.names import NameIndex, names_of
 from memedit.memory.encoding import Vectors
 from memedit.memory.gating import let_through
+from memedit.memory.question_rows import StoredQuestions
 from memedit.memory.rows import StoredEdit
 from memedit.types import Candidate, Edit, Status
 
 _MOST_NAMED = 16
 """Edits that one query brings up because it names their subject."""
-_POSITION_BITS = 8  # at most 130 texts per edit: prompt, statement, 64 rephrases, 64 aliases
+_POSITION_BITS = 8
+"""At most 162 texts per edit: prompt, statement, 64 rephrases, 64 aliases, 32 questions."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     edit: Edit
     texts: tuple[str, ...]
+    """Its own, and behind them those that were generated for it."""
+    own: int
+    """The number of its own."""
 
 
 class LiveEdits:
@@ -79,13 +84,50 @@ class LiveEdits:
         keys = [key for one in group for key in keys_of(one.seq, len(one.texts))]
         index.add(np.array(keys, dtype=np.int64), np.concatenate([one.vectors for one in group]))
         for one in group:
-            self._entries[one.seq] = _Entry(one.edit, tuple(text.text for text in one.texts))
+            texts = tuple(text.text for text in one.texts)
+            self._entries[one.seq] = _Entry(one.edit, texts, len(texts))
             self._seq_of[one.edit.id] = one.seq
             request = one.edit.request
             names.add(one.seq, names_of(request.subject, request.aliases))
             if namespace in self._gates:
                 let_through(self._gates[namespace], one.seq, request)
         self._counts[namespace] = self._counts.get(namespace, 0) + len(group)
+
+    def enrich(self, changes: Iterable[StoredQuestions]) -> None:
+        """Take over generated questions; those of versions that are no longer live are left out.
+
+        Each set replaces the one that the version had before.
+        """
+        gone: dict[str, list[int]] = {}
+        born: dict[str, list[tuple[range, Vectors]]] = {}
+        for change in {change.seq: change for change in changes}.values():
+            entry = self._entries.get(change.seq)
+            if entry is None:
+                continue
+            namespace, own = entry.edit.namespace, entry.own
+            gone.setdefault(namespace, []).extend(keys_of(change.seq, len(entry.texts))[own:])
+            self._entries[change.seq] = replace(entry, texts=entry.texts[:own] + change.texts)
+            if change.texts:
+                keys = keys_of(change.seq, own + len(change.texts))[own:]
+                born.setdefault(namespace, []).append((keys, change.vectors))
+        for namespace, old in gone.items():
+            if old:
+                self._indexes[namespace].remove(np.array(old, dtype=np.int64))
+        for namespace, new in born.items():
+            ids = np.array([key for keys, _ in new for key in keys], dtype=np.int64)
+            self._indexes[namespace].add(ids, np.concatenate([vectors for _, vectors in new]))
+
+    def question_count(self) -> int:
+        """Return how many generated texts there are."""
+        return sum(len(entry.texts) - entry.own for entry in self._entries.values())
+
+    def questions(self) -> dict[int, tuple[str, ...]]:
+        """Return the generated texts by ``seq``, of edits that have some."""
+        return {
+            seq: entry.texts[entry.own :]
+            for seq, entry in self._entries.items()
+            if len(entry.texts) > entry.own
+        }
 
     def counts(self) -> dict[str, int]:
         """Return how many live edits each namespace holds; none is left out that holds any."""

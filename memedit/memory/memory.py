@@ -20,6 +20,7 @@ from memedit.memory.encoding import Encoder, Progress, Vectors
 from memedit.memory.ids import split_ref
 from memedit.memory.mirror import Mirror
 from memedit.memory.opening import begin
+from memedit.memory.questions import Questions
 from memedit.memory.records import NewEdit, VerifyReport
 from memedit.memory.writer import OnDuplicate, Writer, unknown_edit
 from memedit.types import DEFAULT_NAMESPACE, Added, Candidate, Edit, EditRequest, Status
@@ -44,6 +45,7 @@ class EditMemory:
         self._writer = Writer(database, self._mirror, policy)
         self.adapters = Adapters(database, self._mirror)
         """Which adapters hold which edits, and what is deployed."""
+        self.questions = Questions(database, self._mirror)
         self._closed = False
 
     @property

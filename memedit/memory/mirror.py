@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from memedit.errors import EncoderMismatchError, InvalidInputError
 from memedit.indexes.base import VectorIndex
-from memedit.memory import adapter_rows, store
+from memedit.memory import adapter_rows, question_rows, store
 from memedit.memory.adapter_records import AdapterView
 from memedit.memory.database import Database
 from memedit.memory.encoding import Encoder, Vectors
@@ -37,6 +37,7 @@ class Mirror:
         self.adapters = AdapterView()
         """Replaced as a whole, so it may be read without the lock."""
         self._adapters_seen = -1
+        self._questions_seen = 0
         self._database = database
         self._index = index
         self._lock = threading.RLock()  # guards everything below
@@ -69,10 +70,20 @@ class Mirror:
             else:
                 self._apply(stored, before + len(stored))
 
-    def take_over_adapters(self) -> None:
-        """Read what this process has just committed about adapters."""
+    def catch_up(self) -> None:
+        """Read what this process has just committed about adapters or generated questions."""
         with self._lock:
             self._catch_up()
+
+    def check_encoder(self, meta: store.Meta) -> None:
+        """Refuse to write vectors into a memory whose encoder is another one by now.
+
+        Raises:
+            EncoderMismatchError: it is.
+
+        """
+        if meta.encoder != self.encoder.fingerprint:
+            raise encoder_mismatch(meta.encoder, self.encoder.fingerprint)
 
     def replace_encoder(self, encoder: Encoder) -> None:
         """Read everything anew, as made by another encoder."""
@@ -127,6 +138,7 @@ class Mirror:
             return {
                 "namespaces": self._live.counts(),
                 "vectors": self._live.vector_count(),
+                "generated_questions": self._live.question_count(),
                 "indexes": self._live.structures(),
                 "gates_held_open_by": self._live.held_open(),
                 "encoder": self.encoder.fingerprint,
@@ -148,8 +160,7 @@ class Mirror:
 
     def _catch_up_in(self, connection: Connection) -> bool:
         meta = store.read_meta(connection)
-        if meta.encoder != self.encoder.fingerprint:
-            raise encoder_mismatch(meta.encoder, self.encoder.fingerprint)
+        self.check_encoder(meta)
         adapters_changed = meta.adapters != self._adapters_seen
         if adapters_changed:
             self.adapters = adapter_rows.read_view(connection)
@@ -157,13 +168,27 @@ class Mirror:
         if meta.generation != self._generation:
             fresh = LiveEdits(self.encoder.dim, self._index)
             fresh.apply(store.read_live(connection, self.encoder.dim))
+            fresh.enrich(question_rows.read_stored(connection, 0, self.encoder.dim))
             self._live, self._applied = fresh, meta.seq
-            self._generation = meta.generation
+            self._generation, self._questions_seen = meta.generation, meta.questions
             return True
-        if meta.seq == self._applied:
-            return adapters_changed
-        self._apply(list(store.read_changes(connection, self._applied, self.encoder.dim)), meta.seq)
-        return True
+        changed = adapters_changed
+        if meta.seq != self._applied:
+            changes = list(store.read_changes(connection, self._applied, self.encoder.dim))
+            self._apply(changes, meta.seq)
+            changed = True
+        if meta.questions != self._questions_seen:  # behind the edits that they belong to
+            self._enrich(connection, meta.questions)
+            changed = True
+        return changed
+
+    def _enrich(self, connection: Connection, stamp: int) -> None:
+        questions = list(
+            question_rows.read_stored(connection, self._questions_seen, self.encoder.dim)
+        )
+        generation, self._generation = self._generation, None
+        self._live.enrich(questions)  # as below
+        self._questions_seen, self._generation = stamp, generation
 
     def _apply(self, stored: Sequence[StoredEdit], seq: int) -> None:
         generation, self._generation = self._generation, None

@@ -22,6 +22,17 @@ class NewEdit:
 
 
 @dataclass(frozen=True, slots=True)
+class Generated:
+    """Texts that were generated for one version of an edit, as further ways to find it."""
+
+    ref: str
+    """``id@version``."""
+    method: str
+    """What made them."""
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyReport:
     """Whether the index agrees with the database."""
 

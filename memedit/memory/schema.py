@@ -23,8 +23,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
-"""1: without adapters; ``store.migrate`` brings such a database here."""
+SCHEMA_VERSION = 3
+"""1: without adapters; 2: without questions; ``store.migrate`` brings either here."""
 
 METADATA = MetaData()
 
@@ -39,6 +39,8 @@ META = Table(
     Column("generation", BigInteger, nullable=False),  # grows when all vectors are made anew
     # grows when adapters or deployments change; the default is for databases of version 1
     Column("adapters", BigInteger, nullable=False, server_default="0"),
+    # grows when generated questions are stored; the default is for databases before version 3
+    Column("questions", BigInteger, nullable=False, server_default="0"),
 )
 
 EDITS = Table(
@@ -73,6 +75,30 @@ VECTORS = Table(
     Column("vector", LargeBinary, nullable=False),  # float32 [dim], little-endian
 )
 """The texts of live edits only: they go when the edit is superseded or retracted."""
+
+ENRICHMENTS = Table(
+    "memedit_enrichments",
+    METADATA,
+    Column("seq", BigInteger, ForeignKey(EDITS.c.seq), primary_key=True, autoincrement=False),
+    Column("method", String(16), nullable=False),
+    Column("stamp", BigInteger, nullable=False),  # memedit_meta.questions when it was written
+    Column("created_at", BigInteger, nullable=False),  # microseconds since 1970, UTC
+    Index("memedit_enrichments_stamp", "stamp"),
+)
+"""For which versions questions were generated, also where none came of it.
+
+Like the vectors they go with the version; ``stamp`` tells other processes what is new.
+"""
+
+QUESTIONS = Table(
+    "memedit_questions",
+    METADATA,
+    Column("seq", BigInteger, ForeignKey(ENRICHMENTS.c.seq), primary_key=True, autoincrement=False),
+    Column("position", SmallInteger, primary_key=True, autoincrement=False),
+    Column("text", Text, nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # float32 [dim], little-endian
+)
+"""Texts that were generated for an edit, and are no words of its author's."""
 
 ADAPTERS = Table(
     "memedit_adapters",

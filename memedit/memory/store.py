@@ -16,8 +16,10 @@ from memedit.memory.schema import (
     CARRIED,
     DEPLOYMENTS,
     EDITS,
+    ENRICHMENTS,
     META,
     METADATA,
+    QUESTIONS,
     SCHEMA_VERSION,
     VECTORS,
 )
@@ -37,6 +39,7 @@ class Meta:
     seq: int
     generation: int
     adapters: int
+    questions: int
 
 
 def exists(connection: Connection) -> bool:
@@ -73,18 +76,22 @@ def schema_version(connection: Connection) -> int:
 
 
 def migrate(connection: Connection) -> None:
-    """Bring tables of version 1 to this version; others stay as they are.
+    """Bring tables of an older version to this one; others stay as they are.
 
-    What version 1 holds is not touched, but a memedit of that version refuses the database then.
+    What they hold is not touched, but a memedit of that version refuses the database then.
     """
     connection.execute(update(META).values(seq=META.c.seq))  # the only writer from here on
-    if schema_version(connection) != 1:
-        return
-    connection.exec_driver_sql(
-        f"ALTER TABLE {META.name} ADD COLUMN adapters BIGINT NOT NULL DEFAULT 0"
-    )
-    METADATA.create_all(connection, tables=[ADAPTERS, CARRIED, DEPLOYMENTS])
-    connection.execute(update(META).values(schema_version=SCHEMA_VERSION))
+    steps = {
+        1: ("adapters", [ADAPTERS, CARRIED, DEPLOYMENTS]),
+        2: ("questions", [ENRICHMENTS, QUESTIONS]),
+    }
+    for version in range(schema_version(connection), SCHEMA_VERSION):
+        counter, tables = steps[version]
+        connection.exec_driver_sql(
+            f"ALTER TABLE {META.name} ADD COLUMN {counter} BIGINT NOT NULL DEFAULT 0"
+        )
+        METADATA.create_all(connection, tables=tables)
+        connection.execute(update(META).values(schema_version=version + 1))
 
 
 def read_meta(connection: Connection) -> Meta:
@@ -101,7 +108,7 @@ def read_meta(connection: Connection) -> Meta:
             f"version {SCHEMA_VERSION}; use the memedit that wrote it, export, and import here"
         )
     row = connection.execute(select(META)).one()
-    return Meta(row.encoder, row.dim, row.seq, row.generation, row.adapters)
+    return Meta(row.encoder, row.dim, row.seq, row.generation, row.adapters, row.questions)
 
 
 def lock(connection: Connection) -> Meta:
@@ -148,11 +155,12 @@ def delete_all_vectors(connection: Connection) -> None:
 
 
 def close_version(connection: Connection, edit: Edit) -> None:
-    """Mark a live version as superseded; its vectors go."""
+    """Mark a live version as superseded; its vectors and generated questions go."""
     this = (EDITS.c.id == edit.id) & (EDITS.c.version == edit.version)
     seq = connection.execute(select(EDITS.c.seq).where(this)).scalar_one()
     connection.execute(update(EDITS).where(this).values(status=Status.SUPERSEDED.value))
-    connection.execute(delete(VECTORS).where(VECTORS.c.seq == seq))
+    for table in (VECTORS, QUESTIONS, ENRICHMENTS):
+        connection.execute(delete(table).where(table.c.seq == seq))
 
 
 def read_version(connection: Connection, edit_id: str, version: int | None) -> Edit | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from sqlalchemy import Connection
 
 from memedit.errors import ConflictError, InvalidInputError, MemoryFailure, NotFoundError
-from memedit.memory import store
+from memedit.memory import question_rows, store
 from memedit.memory.adding import Adding, refuse
 from memedit.memory.conflicts import (
     MOST,
@@ -26,7 +26,7 @@ from memedit.memory.database import Database, DuplicateKey
 from memedit.memory.drafts import checked_author, checked_draft, with_vectors, without_vectors
 from memedit.memory.encoding import Encoder, Progress, Vectors, encode_all
 from memedit.memory.ids import IdMaker, split_ref
-from memedit.memory.mirror import Mirror, encoder_mismatch
+from memedit.memory.mirror import Mirror
 from memedit.memory.records import NewEdit
 from memedit.memory.rows import StoredEdit, digest_of
 from memedit.memory.texts import texts_of
@@ -201,18 +201,22 @@ class Writer:
         with self._writing:
             while True:
                 with self._database.read() as connection:
-                    seen = store.read_meta(connection).seq
+                    seen = store.read_meta(connection)
                     edits = store.read_live_edits(connection)
+                    questions = question_rows.read_texts(connection)
                 texts = [text.text for _, edit in edits for text in texts_of(edit.request)]
+                texts += [text for _, _, text in questions]
                 missing = [text for text in texts if text not in vectors]
                 vectors |= encode_all(encoder, missing, progress)
                 with self._database.write() as connection:
-                    if store.lock(connection).seq != seen:
+                    meta = store.lock(connection)
+                    if (meta.seq, meta.questions) != (seen.seq, seen.questions):
                         continue  # another process has written meanwhile: encode that as well
                     store.delete_all_vectors(connection)
                     store.insert_vectors(
                         connection, [with_vectors(seq, edit, vectors) for seq, edit in edits]
                     )
+                    question_rows.encode_anew(connection, vectors)
                     store.set_encoder(connection, encoder.fingerprint, encoder.dim)
                 break
             self._mirror.replace_encoder(encoder)
@@ -223,8 +227,7 @@ class Writer:
         """Give a transaction of the only writer, and the state it begins with."""
         with self._database.write() as connection:
             meta = store.lock(connection)
-            if meta.encoder != self._mirror.encoder.fingerprint:
-                raise encoder_mismatch(meta.encoder, self._mirror.encoder.fingerprint)
+            self._mirror.check_encoder(meta)
             yield connection, meta
 
     def _encoded(self, drafts: Sequence[Edit], progress: Progress | None) -> dict[str, Vectors]:

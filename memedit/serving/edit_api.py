@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request
@@ -58,9 +58,17 @@ class UnsupportedMediaType(MemeditError):
 
 
 def create_edit_api(
-    settings: ServeSettings, guard: Guard, router: Router, memory: EditMemory, namespace: str
+    settings: ServeSettings,
+    guard: Guard,
+    router: Router,
+    memory: EditMemory,
+    namespace: str,
+    written: Callable[[Sequence[Edit]], None] = lambda edits: None,
 ) -> App:
-    """Make the ASGI app that answers everything under /memedit/."""
+    """Make the ASGI app that answers everything under /memedit/.
+
+    ``written`` is told of edits that are in the memory now, from any thread, and must not fail.
+    """
     api = FastAPI(
         title="memedit edit API",
         version=memedit.__version__,
@@ -81,7 +89,7 @@ def create_edit_api(
         auto_error=False,
     )
     api.include_router(
-        _routes(router, memory, namespace),
+        _routes(router, memory, namespace, written),
         prefix=PREFIX,
         dependencies=[Depends(key)],  # documents it; the check itself comes before all of this
         responses=_ERRORS,
@@ -125,7 +133,9 @@ class _EditApi:
         await self._api(scope, again, send)
 
 
-def _routes(router: Router, memory: EditMemory, namespace: str) -> APIRouter:
+def _routes(
+    router: Router, memory: EditMemory, namespace: str, written: Callable[[Sequence[Edit]], None]
+) -> APIRouter:
     api = APIRouter()
 
     @api.post("/edits", status_code=201, summary="Add edits")
@@ -140,6 +150,7 @@ def _routes(router: Router, memory: EditMemory, namespace: str) -> APIRouter:
             on_duplicate=body.on_duplicate,
             on_conflict=body.on_conflict,
         )
+        written(edits)
         return AddedEdits(edits=edits, conflicts=list(edits.conflicts))
 
     @api.get("/edits", summary="List edits")
@@ -164,13 +175,15 @@ def _routes(router: Router, memory: EditMemory, namespace: str) -> APIRouter:
     @api.put("/edits/{edit_id}", summary="Supersede an edit")
     def supersede(edit_id: EditId, body: NewVersion) -> Edit:
         """Write a new version of a live edit; the old one stays in its history."""
-        return memory.supersede(
+        edit = memory.supersede(
             edit_id,
             body.request,
             author=body.author,
             valid_from=body.valid_from,
             valid_to=body.valid_to,
         )
+        written([edit])
+        return edit
 
     @api.delete("/edits/{edit_id}", summary="Retract an edit")
     def retract(

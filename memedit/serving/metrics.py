@@ -72,6 +72,18 @@ class Metrics:
             ("outcome",),
             registry=own,
         )
+        self.enriched = Counter(
+            "memedit_edits_enriched",
+            "Written edits for which questions were to be generated, by what became of it.",
+            ("outcome",),
+            registry=own,
+        )
+        self.questions = Counter(
+            "memedit_generated_questions",
+            "Questions generated for edits: stored, or rejected because they do not ask the same.",
+            ("outcome",),
+            registry=own,
+        )
         self.decision_seconds = Histogram(
             "memedit_decision_seconds",
             "From the whole request body being there to the request being ready to be forwarded.",

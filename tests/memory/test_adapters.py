@@ -116,9 +116,10 @@ def test_a_database_of_version_1_is_brought_along(
     with EditMemory.open(sqlite_url, encoder) as memory:
         [edit] = memory.add([capital])
     connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
-    for table in ("carried", "deployments", "adapters"):
+    for table in ("carried", "deployments", "adapters", "questions", "enrichments"):
         connection.execute(f"DROP TABLE memedit_{table}")
-    connection.execute("ALTER TABLE memedit_meta DROP COLUMN adapters")
+    for counter in ("adapters", "questions"):
+        connection.execute(f"ALTER TABLE memedit_meta DROP COLUMN {counter}")
     connection.execute("UPDATE memedit_meta SET schema_version = 1")
     connection.commit()
     connection.close()
