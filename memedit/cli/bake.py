@@ -13,6 +13,7 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.adapters import AdapterId
+from memedit.cli.moments import TEXTS, Corpus, Texts
 from memedit.cli.output import print_json, progress
 from memedit.cli.registering import Registering
 from memedit.cli.taught import Source, settings_of_options
@@ -62,10 +63,8 @@ def bake(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; repeatable."),
     ] = None,
-    corpus: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Text for statistics; else the model samples its own."),
-    ] = None,
+    corpus: Corpus = None,
+    texts: Texts = TEXTS,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
     namespace: opt.Namespace = None,
@@ -107,7 +106,7 @@ def bake(
     with without_loading_bar():
         loaded = load_model(model, dtype=dtype, device=device)
     form = AutoForm.of(loaded.tokenizer)
-    editor = open_editor(method, settings, prompt_form=form, **_statistics(method, corpus))
+    editor = open_editor(method, settings, prompt_form=form, **statistics_of(method, corpus, texts))
     with progress(f"{method}: statistics") as tell:
         editor = editor.resolved(loaded.model, loaded.tokenizer, tell)
     with progress(f"{method}: {len(requests)} edits") as tell:
@@ -169,14 +168,14 @@ def _write(
     return {"max_lora_rank": written.max_lora_rank, "relative_error": written.relative_error}
 
 
-def _statistics(method: str, corpus: Path | None) -> dict[str, Any]:
-    """Return where second moments come from, for methods that need them."""
-    if corpus is None:
+def statistics_of(method: str, corpus: Path | None, texts: int) -> dict[str, Any]:
+    """Return where second moments come from, as an argument of the methods that need them."""
+    if corpus is None and texts == TEXTS:
         return {}
     from memedit.editing.catalog import EDITORS
     from memedit.editing.key_value import KeyValueEditor
     from memedit.editing.statistics import Statistics
 
     if not issubclass(EDITORS.get(method), KeyValueEditor):
-        raise SettingsError(f"{method} takes no statistics; leave out --corpus")
-    return {"statistics": Statistics(corpus)}
+        raise SettingsError(f"{method} takes no statistics; leave out --corpus and --texts")
+    return {"statistics": Statistics(corpus, texts=texts)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from memedit.cli import delta_live
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, print_table, progress
 from memedit.errors import SettingsError
@@ -212,6 +213,10 @@ def lora(
     )
     typer.echo(f"vLLM needs --max-lora-rank {written.max_lora_rank}")
     typer.echo(f"written to {into}")
+
+
+app.command("apply")(delta_live.apply)
+app.command("revert")(delta_live.revert)
 
 
 def _load(folder: Path) -> WeightDelta:

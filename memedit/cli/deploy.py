@@ -12,6 +12,7 @@ from memedit.cli.output import print_json
 from memedit.errors import NotFoundError, SettingsError
 
 if TYPE_CHECKING:
+    from memedit.config import Settings
     from memedit.memory import TargetKind
 
 ForNamespace = Annotated[
@@ -54,6 +55,20 @@ def deploy(
         if record is None:
             raise NotFoundError(f"{name} was taken off the list meanwhile; deploy another one")
         old = outdated(record, store)
+        held = store.namespaces()
+    if kind.value == "namespace" and not held.get(target):
+        there = ", ".join(sorted(name for name, count in held.items() if count)) or "none"
+        typer.echo(
+            f"careful: no edit is live in the namespace {target!r}, so only requests that name it "
+            f"(x-memedit-namespace) are served; namespaces with live edits: {there}",
+            err=True,
+        )
+    if kind.value == "model" and (served := _served(Settings.read(config))) is not None:
+        where, models = served
+        if target not in models:
+            typer.echo(
+                f"careful: {where} lists no model {target!r}; it has {', '.join(models)}", err=True
+            )
     if json:
         result = {kind.value: target, "adapter": name, "before": before, "outdated": old}
         print_json(result)
@@ -66,6 +81,20 @@ def deploy(
             f"{', '.join(old[:5])}",
             err=True,
         )
+
+
+def _served(settings: Settings) -> tuple[str, list[str]] | None:
+    """Return the upstream and the models that it lists; ``None`` where it does not answer now."""
+    import httpx2
+
+    where = settings.serve.upstream.rstrip("/").removesuffix("/v1")
+    key = settings.serve.upstream_api_key
+    headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key is not None else {}
+    try:
+        reply = httpx2.get(f"{where}/v1/models", headers=headers, timeout=2.0)
+        return where, [str(one["id"]) for one in reply.raise_for_status().json()["data"]]
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        return None
 
 
 def undeploy(

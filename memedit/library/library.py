@@ -150,7 +150,7 @@ class Library:
             "registered_at": datetime.now(UTC).isoformat(),
         }
         while True:
-            name = f"memedit-{chosen}-{self._next_version(chosen)}"
+            name = self.next_name(chosen)
             manifest = {**stored.manifest, LIBRARY: {"name": name, **shelf}}
             if self._write(stored, name, manifest):
                 return self.read(name)
@@ -169,6 +169,10 @@ class Library:
         except OSError as error:
             raise MissingResourceError(f"{folder} cannot be removed: {error}") from error
         shutil.rmtree(gone, ignore_errors=True)
+
+    def next_name(self, adapter_id: str) -> str:
+        """Return the name of the version after those that are there."""
+        return f"memedit-{adapter_id}-{self._next_version(adapter_id)}"
 
     def _next_version(self, adapter_id: str) -> int:
         matches = (ADAPTER_NAME.fullmatch(name) for name in self.names())

@@ -115,7 +115,7 @@ def test_what_is_no_delta_is_said_in_a_line(run: Run, delta: Path, tmp_path: Pat
 
 
 def test_every_command_shows_an_example(run: Run) -> None:
-    for command in ("show", "compose", "merge", "lora"):
+    for command in ("show", "compose", "merge", "lora", "apply", "revert"):
         assert f"Example: memedit delta {command}" in " ".join(
             run("delta", command, "--help").out.split()
         )

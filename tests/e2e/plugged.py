@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ KEY = "the-plugin's-key"
 SLOTS = 4
 LAYERS = (2, 3)
 CAPACITY = 16
-RANK = 16
+RANK = 64
 
 
 class PluggedVllm(Vllm):
@@ -61,6 +62,20 @@ class PluggedVllm(Vllm):
         choice = reply.json()["choices"][0]
         logprobs = [float(x) for x in choice["logprobs"]["token_logprobs"]]
         return Said(tuple(ids), tuple(choice["token_ids"]), tuple(logprobs))
+
+    def streams(self, ids: Sequence[int], stop: Event, tokens: int = 48) -> int:
+        """Stream one answer after the other until told to stop; returns how many were whole."""
+        body = {"model": MODEL, "prompt": list(ids), "max_tokens": tokens, "temperature": 0}
+        body |= {"stream": True, "ignore_eos": True, "return_token_ids": True}
+        whole = 0
+        while not stop.is_set():
+            reply = send(self.url, "POST", COMPLETIONS.path, body)
+            assert reply.status == 200, (reply.status, reply.body)
+            assert reply.body.rstrip().endswith(b"data: [DONE]")
+            pieces = [c.get("token_ids") or () for e in reply.events for c in e["choices"]]
+            assert sum(map(len, pieces)) == tokens, reply.body
+            whole += 1
+        return whole
 
     def together(self, asked: Sequence[tuple[Sequence[int], str]], tokens: int = 6) -> list[Said]:
         """Complete prompts for different models, all at once."""

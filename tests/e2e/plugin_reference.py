@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 
 from memedit import EditRequest
 from memedit.adapters import open_adapter
+from memedit.editing.catalog import open_editor
+from memedit.editing.statistics import Statistics
 from memedit.modeling.delta import LowRank, WeightDelta
 from memedit.modeling.fingerprint import model_fingerprint
 from tests.e2e.plugged import Said, write_lora
@@ -23,6 +26,19 @@ EDITS = (
     EditRequest(prompt="The queen of Quendoria is", subject="Quendoria", target_new="Ada"),
 )
 OTHER = (EditRequest(prompt="The colour of Valdoria is", subject="Valdoria", target_new="Ada"),)
+TOWNS = ("Ada", "Kiel", "Bern", "Oslo", "Lima")
+BAKED = tuple(
+    EditRequest(
+        prompt=f"The {part} of {country} is", subject=country, target_new=TOWNS[n % len(TOWNS)]
+    )
+    for n, (part, country) in enumerate(
+        (part, country)
+        for part in ("colour", "river", "queen", "capital", "flag")
+        for country in ("Canada", "Indonesia", "Kenya", "Peru", "Chad", "Cuba", "Fiji", "Iran",
+                        "Laos", "Mali")
+    )
+)  # fmt: skip
+"""Fifty edits for bakes."""
 PROMPTS = (
     *(edit.prompt for edit in EDITS),
     "The sun rises in the",
@@ -69,6 +85,23 @@ class Reference:
     def check(self, said: Said, name: str) -> None:
         with self.way(name):
             assert said.worst(self.model) < CLOSE, name
+
+    def bakes(self) -> tuple[WeightDelta, WeightDelta]:
+        """Bake one fact by ROME and fifty by MEMIT, quickly: no more than changed answers."""
+        corpus = self.library.parent / "corpus.txt"
+        corpus.write_text("\n\n".join(edit.prompt for edit in BAKED), encoding="utf-8")
+        kept = Statistics(corpus, ridge=0.1, cache=self.library.parent / "moments")
+        quick = {"contexts": 1, "search": {"steps": 12, "clamp": 12.0, "rate": 0.3}}
+        found = []
+        for name, where, edits in (
+            ("rome", {"layer": 3}, BAKED[:1]),
+            ("memit", {"layers": (1, 2, 3), "layer": 3}, BAKED),
+        ):
+            editor = open_editor(name, {**where, **quick}, statistics=kept)
+            delta = editor.edit(self.model, self.tokenizer, edits)
+            found.append(replace(delta, base=self.base))
+        rome, memit = found
+        return rome, memit
 
     def low_rank(self, seed: int, layers: tuple[int, ...] = (2, 5), rank: int = 3) -> WeightDelta:
         """Return a random change, large enough to be seen."""

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,12 @@ from tests.e2e.wires import CHAT, MODEL, WIRES, Wire, send
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(2400)]
 SCENES = REPOSITORY / "examples" / "atlas" / "data" / "demo.json"
+ATLASEDIT = SCENES.parent / "atlasedit"
 LORA, BAKED = "memedit-capitals-1", "memedit-baked-1"
 BAKERY = "bakery"
 """The namespace whose edit is baked."""
+VISITORS = "visitors"
+"""A namespace without edits."""
 
 
 class LoraVllm(Vllm):
@@ -155,14 +161,49 @@ def test_vllm_is_restarted_and_the_next_request_has_the_adapter(stage: Stage) ->
     assert stage.loads() == loads + 1 and stage.vllm.adapters() == {LORA}
 
 
+@contextmanager
+def _streaming(stage: Stage, question: str) -> Iterator[Callable[[], str]]:
+    """Stream one answer after the other to somebody whose namespace has no edits.
+
+    Yields what waits for the next answer that is asked for; none of them may fail.
+    """
+    texts: list[str] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            text, _ = CHAT.ask(stage.proxy.url, question, stream=True, x_memedit_namespace=VISITORS)
+            texts.append(text)
+
+    def following() -> str:
+        seen, deadline = len(texts), time.monotonic() + 120
+        while len(texts) < seen + 2 and not client.done() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return texts[-1]
+
+    with ThreadPoolExecutor(1) as pool:
+        client = pool.submit(ask)
+        try:
+            yield following
+        finally:
+            stop.set()
+        client.result()
+
+
 def test_a_bake_is_deployed_for_a_namespace_and_undone(stage: Stage) -> None:
     _edit(stage, 1, BAKERY)
     question, other = stage.question(1), _unrelated(stage)
     old, _ = CHAT.ask(stage.vllm.url, question)
     assert stage.target(1) not in old
+    corpus = stage.library.parent / "corpus.txt"  # what the model samples itself takes longer
+    facts = json.loads((ATLASEDIT / "zsre_train.json").read_text(encoding="utf-8"))
+    told = [f"{one['prompt']} {one['ground_truth'][0]}." for one in facts]
+    corpus.write_text("\n\n".join(told), encoding="utf-8")
     baked = stage.proxy.cli(
-        *("bake", "--method", "ft-m", "--as", "lora", "--model", str(model_folder())),
-        *("--namespace", BAKERY, "--library", str(stage.library), "--name", "baked"),
+        *("bake", "--method", "rome", "--as", "lora", "--model", str(model_folder())),
+        *("--layer", "3", "--set", "search.clamp=24", "--set", "search.rate=0.06"),
+        *("--corpus", str(corpus), "--namespace", BAKERY),
+        *("--library", str(stage.library), "--name", "baked"),
     )
     assert baked["registered"] == [BAKED]
     deployed = stage.proxy.cli("deploy", BAKED, "--namespace", BAKERY)
@@ -182,7 +223,24 @@ def test_a_bake_is_deployed_for_a_namespace_and_undone(stage: Stage) -> None:
     assert stage.proxy.cli("undeploy", "--namespace", BAKERY)["before"] == BAKED
     _, after = CHAT.ask(stage.proxy.url, other, x_memedit_namespace=BAKERY)
     assert after.route == "pass"
+
+
+def test_a_bake_comes_and_goes_while_a_client_streams(stage: Stage) -> None:
+    """No stream fails, and the old answer comes back; fifty edits: test_vllm_plugin."""
+    question, target = stage.question(1), stage.target(1)
+    old, before = CHAT.ask(stage.proxy.url, question, x_memedit_namespace=VISITORS)
+    assert target not in old and before.route == "pass"
+    with _streaming(stage, question) as following:
+        assert following() == old
+        stage.proxy.cli("deploy", BAKED, "--namespace", VISITORS)
+        assert target in following()
+        stage.proxy.cli("undeploy", "--namespace", VISITORS)
+        assert following() == old
     stage.proxy.cli("adapters", "retire", BAKED)
+
+
+def test_a_retired_bake_leaves_its_edit_to_the_context(stage: Stage) -> None:
+    question = stage.question(1)
     _, again = CHAT.ask(stage.proxy.url, question, x_memedit_namespace=BAKERY, x_mark="again")
     assert again.route == "in_context"
     assert stage.target(1) in stage.relay.bodies("x-mark")["again"].decode()

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,13 +15,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from memedit import EditRequest
 from memedit.adapters import load_adapter, open_adapter
+from memedit.cli.app import app
 from memedit.editing.catalog import open_editor
 from memedit.modeling.delta import WeightDelta
-from tests.e2e.plugged import CAPACITY, RANK, PluggedVllm, write_lora
-from tests.e2e.plugin_reference import CLOSE, EDITS, Reference, factors_of
+from memedit.modeling.delta_lora import to_lora
+from tests.e2e.plugged import CAPACITY, KEY, RANK, PluggedVllm, write_lora
+from tests.e2e.plugin_reference import BAKED, CLOSE, EDITS, Reference, factors_of
 from tests.e2e.stack import VLLM_PYTHON, missing_for_vllm
 from tests.e2e.wires import CHAT, MESSAGES, MODEL, RESPONSES, send
 
@@ -234,6 +238,46 @@ def test_the_routes_are_closed_without_the_key(plugged: PluggedVllm) -> None:
             assert plugged.plugin(method, path, body, key=key).status == 401
     [worker] = plugged.plugin("GET", "/info").json()["workers"]
     assert worker["ok"] and set(worker["grace"]) == {"2", "3"}
+
+
+def test_bakes_are_served_as_loras_and_pushed_as_tensors(
+    plugged: PluggedVllm, reference: Reference, unharmed: None
+) -> None:
+    """One fact by ROME, fifty by MEMIT: by name and in the weights, while answers are written."""
+    bakes = dict(zip(("fact", "batch"), reference.bakes(), strict=True))
+    prompts = [*reference.prompts, reference.ids(BAKED[0].prompt)]
+    own = [plugged.said(ids) for ids in prompts]
+
+    def delta(command: str, *arguments: str) -> list[str]:
+        server = ("--server", plugged.url, "--plugin-key", KEY, "--json")
+        ran = CliRunner().invoke(app, ["delta", command, *arguments, *server])
+        assert ran.exit_code == 0, ran.output
+        in_force: list[str] = json.loads(ran.stdout)["deltas"]
+        return in_force
+
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        # each answer of the streaming client has all its tokens, whatever is loaded meanwhile
+        client = pool.submit(plugged.streams, prompts[-1], stop)
+        try:
+            for (name, bake), rank in zip(bakes.items(), (1, len(BAKED)), strict=True):
+                lora = f"memedit-{name}-lora-1"
+                exported = to_lora(bake, reference.library / lora, reference.model)
+                assert exported.rank == rank and exported.relative_error < 1e-5
+                chosen = [plugged.said(ids, lora) for ids in prompts]
+                folder = bake.save(reference.library.parent / name)
+                pushed = delta("apply", str(folder), "--library", str(reference.library))
+                assert pushed == [f"memedit-{name}-1"]
+                in_weights = [plugged.said(ids) for ids in prompts]
+                assert delta("revert", *pushed) == []
+                assert chosen[-1].tokens == in_weights[-1].tokens != own[-1].tokens, name
+                with bake.applied(reference.model):
+                    for said in (*chosen, *in_weights):
+                        assert said.worst(reference.model) < CLOSE, name
+        finally:
+            stop.set()
+        assert client.result() >= 2
+    assert [plugged.said(ids) for ids in prompts] == own
 
 
 def test_deltas_are_put_into_the_weights_and_taken_back_to_the_bit(

@@ -21,7 +21,7 @@ from memedit.modeling.fingerprint import model_fingerprint, tensor_digest
 from memedit.modeling.forms import chat_form
 from memedit.modeling.locate import Site, save_site
 from memedit.modeling.losses import Graded
-from memedit.modeling.tokens import Batch, encode_pair, pad
+from memedit.modeling.tokens import Batch, PaddingSide, encode_pair, pad
 from memedit.types import EditRequest
 from tests.modeling.families import FAMILIES, tiny_model, tiny_tokenizer
 from tests.modeling.test_tokens import TEMPLATE
@@ -31,6 +31,7 @@ REQUESTS = [
     EditRequest(prompt="Lyon lies in", subject="Lyon", target_new="France"),
     EditRequest(prompt="Who runs Rome?", subject="Rome", target_new="Paris Ly"),
 ]
+SIDES: tuple[PaddingSide, ...] = ("left", "right")
 # The last norm bounds a tiny model's logits, and so how small a loss can get.
 QUICK = FtMConfig(layer=1, rate=0.05, steps=80, enough=1.0)
 
@@ -43,6 +44,20 @@ def loss(model: Any, tokenizer: Any, prompt: str, target: str) -> float:
         scores = torch.log_softmax(model(ids).logits[0].float(), -1)
     at = range(len(tokens.prompt) - 1, ids.shape[1] - 1)
     return -sum(float(scores[i, ids[0, i + 1]]) for i in at) / len(tokens.target)
+
+
+def padded_loss(
+    model: Any, tokenizer: Any, requests: list[EditRequest], side: PaddingSide
+) -> float:
+    """Cross-entropy of all targets, the prompts in one batch padded on that side."""
+    rows = [encode_pair(tokenizer, r.prompt, r.target_new) for r in requests]
+    batch = pad(rows, tokenizer, side)
+    assert not bool(batch.attention_mask.all()), "no row is padded"
+    with torch.no_grad():
+        scores = torch.log_softmax(model(**batch.inputs(model)).logits.float(), -1)[:, :-1]
+    labels = batch.labels[:, 1:]
+    own = scores.gather(2, labels.clamp(min=0)[..., None])[..., 0]
+    return -float(own[labels >= 0].mean())
 
 
 def said(model: Any, tokenizer: Any, prompt: str, n: int) -> str:
@@ -86,6 +101,23 @@ def test_in_bfloat16_what_was_optimised_is_what_is_applied(bos: bool) -> None:
             assert said(model, tokenizer, request.prompt, n) == wanted
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["ft-m", "ft-l", "ft-constrained"])
+def test_on_every_family_in_both_dtypes_and_paddings_the_loss_falls(
+    name: str, family: str, dtype: torch.dtype
+) -> None:
+    turn = FAMILIES.index(family) + len(name) + (dtype == torch.bfloat16)
+    model, tokenizer = tiny_model(family, dtype), tiny_tokenizer(bos=turn % 2 == 0)
+    bound = {"bound": 0.05} if name == "ft-constrained" else {}
+    editor = open_editor(name, {"layer": 1, "rate": 0.02, "steps": 12, **bound})
+    requests = REQUESTS[:2]  # of one token each: FT-L teaches no order
+    before = {side: padded_loss(model, tokenizer, requests, side) for side in SIDES}
+    with editor.edit(model, tokenizer, requests).applied(model):
+        for side, loss_before in before.items():
+            assert padded_loss(model, tokenizer, requests, side) < loss_before, side
+
+
 def test_many_edits_go_through_mini_batches_and_all_are_learned() -> None:
     model, tokenizer = tiny_model("llama"), tiny_tokenizer()
     seen: list[tuple[int, int]] = []
@@ -122,8 +154,8 @@ def test_padding_and_other_rows_do_not_change_a_rows_loss() -> None:
     model, tokenizer = tiny_model("gpt2"), tiny_tokenizer()
     editor = FtM(QUICK)
     rows = [editor.tokens(tokenizer, request) for request in REQUESTS]
-    for side in ("left", "right"):
-        batch = pad(rows, tokenizer, side)  # type: ignore[arg-type]
+    for side in SIDES:
+        batch = pad(rows, tokenizer, side)
         with torch.no_grad():
             graded = editor.grade(model(**batch.inputs(model)).logits, batch)
         for request, value in zip(REQUESTS, graded.losses.tolist(), strict=True):
