@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from memedit.cli import eval_scope
+from memedit.cli import eval_data, eval_scope
 from memedit.cli import options as opt
 from memedit.cli.output import print_json_array
 from memedit.errors import SettingsError, UnknownNameError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(invoke_without_command=True)
 app.command("scope")(eval_scope.scope)
+app.command("data")(eval_data.data)
 
 
 @app.callback()
@@ -33,7 +34,8 @@ def evaluate(
         typer.Option(
             metavar="atlasedit|FORMAT:FILE",
             help="atlasedit, atlasedit:DIR, or FORMAT:FILE[,FILE...]; the formats are knowedit, "
-            "zsre, counterfact, mquake and hallueditbench. Several are joined by +.",
+            "zsre, counterfact, mquake and hallueditbench. A folder means its files; several are "
+            "joined by +. memedit eval data says what is in it.",
         ),
     ] = "atlasedit",
     method: Annotated[
@@ -133,6 +135,14 @@ def evaluate(
         str | None,
         typer.Option("--admin-key", envvar="MEMEDIT_KEY", help="Key of the proxy's edit API."),
     ] = None,
+    trained: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of a trained part that is measured, of 'memedit train' for example: the "
+            "report says which tasks are in its training's domain and which are not; repeatable.",
+        ),
+    ] = None,
     config: opt.ConfigFile = None,
     json: opt.Json = False,
 ) -> None:
@@ -158,11 +168,14 @@ def evaluate(
         run,
         say_sequences,
         shown,
+        trained_parts,
         unedited,
     )
     from memedit.config import Settings
     from memedit.evaluation.datasets import load_dataset
     from memedit.evaluation.questions import Amounts
+    from memedit.evaluation.report.run import read_run
+    from memedit.evaluation.report.write import need_libraries
     from memedit.evaluation.settings import read_settings
     from memedit.evaluation.summary import summary
 
@@ -176,6 +189,10 @@ def evaluate(
         )
     if compare is not None and report is None:
         raise typer.BadParameter("a comparison is part of a --report.", param_hint="--compare")
+    if report is not None:  # what the report will lack is said before anything is measured
+        need_libraries()
+    if compare is not None:
+        read_run(compare)
     how = read_settings(setting)
     variants = _variants(method, scope, how, proxy is not None)
     names = [one.name for one in variants]
@@ -193,6 +210,8 @@ def evaluate(
     if company:
         edits = sum(len(case.requests) for case in company)
         typer.echo(f"  in force: the {edits:,} edits of {len(company):,} cases", err=True)
+    own = parts.trained_folders(variants, settings) if model is not None else []
+    learned = trained_parts(trained or [], own, data)
     say_sequences(how, data.cases)  # one that is too long is refused before a model is loaded
 
     with ExitStack() as stack:
@@ -205,6 +224,7 @@ def evaluate(
             shown_first = settings.incontext.model_dump(mode="json", exclude={"chat", "completion"})
             about["incontext"] = shown_first
         about["company"] = len(company)
+        about["trained"] = learned
         if model is not None:
             measured: Any = parts.open_model(model, form=form, dtype=dtype, device=device)
             base = open_base(measured, kept_answers(measured, cache))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from memedit.cli.output import progress
-from memedit.cli.routed_edits import Remembering, routed_edits
+from memedit.cli.routed_edits import ALWAYS, SERAC, Remembering, routed_edits
 from memedit.cli.variants import UNEDITED, Variant
-from memedit.errors import MissingResourceError, UpstreamTimeout, UpstreamUnreachable
+from memedit.errors import MissingResourceError, SettingsError, UpstreamTimeout, UpstreamUnreachable
 from memedit.types import EditRequest
 
 if TYPE_CHECKING:
@@ -85,11 +85,45 @@ def local_treatments(
             from memedit.scope.encoder import open_encoder
 
             encoders.append(Remembering(open_encoder(settings.encoder)))
+        if one.method == SERAC:
+            return _serac(one, model, encoders[0], settings, stack)
         context = model.max_length
         edits = routed_edits(one.method, encoders[0], settings, stack, context)
         return InContext(one.name, edits, model)
 
     return [(one.name, lambda one=one: make(one)) for one in variants]  # type: ignore[misc]
+
+
+def _serac(
+    one: Variant, model: LocalModel, encoder: Encoder, settings: Settings, stack: ExitStack
+) -> Sessions:
+    """Return SERAC with the parts of `serac.folder`; both models are put prompts alike."""
+    from memedit.evaluation.counterfactual import Serac, TwoModels
+
+    folder = settings.serac.folder
+    if folder is None:
+        raise SettingsError(
+            "--method serac needs serac.folder, as 'memedit train serac' writes it; for example "
+            "MEMEDIT_SERAC__FOLDER=examples/atlas/serac"
+        )
+    dtype = str(model.model.dtype).removeprefix("torch.")
+    form, device = model.prompts.form.value, str(model.model.device)
+    counterfactual = open_model(folder / "model", form=form, dtype=dtype, device=device)
+    edits = routed_edits(one.method, encoder, settings, stack)
+    return Serac(one.name, edits, TwoModels(model, counterfactual))
+
+
+def trained_folders(variants: Sequence[Variant], settings: Settings) -> list[Path]:
+    """Return the folders of trained parts that the settings give to these methods."""
+    from memedit.incontext.catalog import METHODS
+
+    methods = {one.method for one in variants}
+    routed = {name for name in METHODS.names() if name != UNEDITED} & {
+        method.removesuffix(ALWAYS) for method in methods
+    }
+    found = [settings.serac.folder if SERAC in methods else None]
+    found.append(settings.scope_weights if routed else None)
+    return [folder for folder in found if folder is not None]
 
 
 def edited_layers(variants: Sequence[Variant], model: LocalModel) -> dict[str, dict[str, Any]]:

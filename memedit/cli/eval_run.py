@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,6 +139,38 @@ def say_sequences(settings: Sequence[Setting], cases: Sequence[EditCase]) -> Non
             shares = ", ".join(f"{n:,} {task}" for task, n in tasks.items())
             line = f"  {setting}: {edits:,} edits of {len(chosen):,} cases ({shares})"
             typer.echo(line, err=True)
+
+
+def trained_parts(
+    folders: Sequence[Path], own: Sequence[Path], data: Dataset
+) -> list[dict[str, Any]]:
+    """Say what the measured tasks are to trained parts: in their training's domain, or another.
+
+    Args:
+        folders: of the parts that the command names.
+        own: those of the measured methods, which count where they say what they were trained on.
+        data: what is measured.
+
+    Raises:
+        MissingResourceError: a named folder is not there.
+        InvalidInputError: nothing in it says what it was trained on.
+
+    """
+    from memedit.errors import MemeditError
+    from memedit.evaluation.training_data import read_trained
+
+    parts = [read_trained(folder) for folder in dict.fromkeys(folders)]
+    for folder in dict.fromkeys(own):
+        if folder not in folders:
+            with suppress(
+                MemeditError
+            ):  # it need not say; what else is wrong comes when it is used
+                parts.append(read_trained(folder))
+    found = [part.record(data.files) for part in parts]
+    for part in found:
+        told = ", ".join(f"{task} {domain}" for task, domain in part["domains"].items())
+        typer.echo(f"  to {part['name']}: {told}", err=True)
+    return found
 
 
 def analyse_edits(

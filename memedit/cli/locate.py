@@ -10,7 +10,7 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, print_table, progress
-from memedit.errors import MissingResourceError, SettingsError
+from memedit.errors import InvalidInputError, MissingResourceError, SettingsError
 
 if TYPE_CHECKING:
     from memedit.modeling.trace import Trace
@@ -57,7 +57,7 @@ def locate(
     settings name no layer edit there. That tracing picks the layer that edits best is not sure
     (Hase et al. 2023): memedit eval --method rome:layer=2,rome:layer=3 measures it.
 
-    Example: memedit locate examples/atlas/model --prompts zsre_train.json --plot trace.svg
+    Example: memedit locate examples/atlas/model --limit 40 --plot trace.svg
     """
     if prompts is None:
         prompts = _atlas_facts()
@@ -74,6 +74,8 @@ def locate(
 
     if plot is not None:
         check_format(plot)
+        if not plot.absolute().parent.is_dir():
+            raise InvalidInputError(f"{plot.absolute().parent} is not there to draw {plot} in")
     facts, faults = read_trace_prompts(prompts, limit)
     with without_loading_bar():
         loaded = load_model(model, dtype=dtype, device=device)
@@ -89,7 +91,7 @@ def locate(
             form=AutoForm.of(loaded.tokenizer),
             progress=tell,
         )
-    if plot is not None:
+    if plot is not None:  # also of a trace from which nothing can be proposed
         save_trace_plot(found, plot)
     site = propose(found)
     kept = save_site(site, cache)

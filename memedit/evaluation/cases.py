@@ -80,6 +80,18 @@ class Fault:
     """False: it is scored all the same, and the report says what is wrong with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file that cases were read from."""
+
+    format: str
+    """The registry's name of its format, e.g. `knowedit`."""
+    file: str
+    """Its name, without the folder."""
+    sha256: str
+    task: str
+
+
 @dataclass(frozen=True)
 class Dataset:
     """The cases of a benchmark, and what is wrong with it."""
@@ -93,3 +105,5 @@ class Dataset:
     """How many records the files hold, scored or not."""
     probes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """(task, metric, kind) -> how many probes."""
+    files: tuple[DataFile, ...] = ()
+    """Those of the tasks that were asked for."""

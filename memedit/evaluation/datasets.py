@@ -5,7 +5,7 @@ A spec is one of
 - `atlasedit`: the benchmark of the reference model, found where it lies (see `atlasedit_folder`);
 - `atlasedit:DIR` or `atlasedit:FILE`;
 - `FORMAT:FILE[,FILE...]`, with a registered format: knowedit, zsre, counterfact, mquake,
-  hallueditbench;
+  hallueditbench; a folder in a file's place means its `.json` and `.csv` files;
 - several of these, joined by `+`, for a mixed data set.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from memedit.errors import DatasetError, InvalidInputError, MissingResourceError
-from memedit.evaluation.cases import Dataset, EditCase, Fault
+from memedit.evaluation.cases import DataFile, Dataset, EditCase, Fault
 from memedit.evaluation.formats.base import Reading
 from memedit.evaluation.formats.catalog import FORMATS
 from memedit.evaluation.label_faults import label_faults
@@ -28,6 +28,7 @@ ATLASEDIT = "atlasedit"
 ATLASEDIT_VARIABLE = "MEMEDIT_ATLASEDIT"
 """The environment variable that names AtlasEdit's folder."""
 _FOLDER = Path("examples", "atlas", "data", "atlasedit")
+_ENDINGS = (".json", ".csv")
 _SPLIT_NAME = re.compile(r"_(?:train|test|dev|val|valid|eval)(?:_\d+)?$")
 
 
@@ -66,6 +67,11 @@ def load_dataset(
         _read(format, path, name)
         for (format, path), name in zip(files, _names([path for _, path in files]), strict=True)
     ]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for _, path in files]
+    read = tuple(
+        DataFile(format, path.name, sha256, reading.task)
+        for (format, path), sha256, reading in zip(files, hashes, readings, strict=True)
+    )
     cases = [case for reading in readings for case in reading.cases]
     known = list(dict.fromkeys(reading.task for reading in readings))
     wanted = known if tasks is None else list(dict.fromkeys(tasks))
@@ -80,14 +86,24 @@ def load_dataset(
         faults = [fault for fault in faults if fault.dropped or _case_of(fault) in chosen]
     return Dataset(
         name=spec,
-        fingerprint=_fingerprint([path for _, path in files]),
+        fingerprint=_fingerprint(hashes),
         cases=tuple(cases),
         faults=tuple(faults),
         records=sum(reading.records for reading in readings),
         probes=Counter(
             (case.task, probe.metric.value, probe.kind) for case in cases for probe in case.probes
         ),
+        files=tuple(file for file in read if file.task in wanted),
     )
+
+
+def task_of(name: str) -> str:
+    """Return the task that a file's name tells: the name without ending and split.
+
+    >>> task_of("wiki_counterfact_train.json")
+    'wiki_counterfact'
+    """
+    return _SPLIT_NAME.sub("", Path(name).stem)
 
 
 def atlasedit_folder() -> Path:
@@ -156,10 +172,20 @@ def _files(part: tuple[str, str], split: str) -> list[tuple[str, Path]]:
             )
         return [("mquake" if _has_hops(path) else "knowedit", path) for path in paths]
     FORMATS.get(name)  # an unknown name first: it says which there are
-    paths = [Path(file.strip()) for file in listed.split(",") if file.strip()]
-    if not paths:
+    places = [Path(file.strip()) for file in listed.split(",") if file.strip()]
+    if not places:
         raise InvalidInputError(f"{name!r} names no file; expected {name}:FILE[,FILE...]")
-    return [(name, path) for path in paths]
+    return [(name, path) for place in places for path in _files_at(place)]
+
+
+def _files_at(place: Path) -> list[Path]:
+    """Return a file as it is, and of a folder what may be a data set's."""
+    if not place.is_dir():
+        return [place]
+    paths = sorted(path for path in place.iterdir() if path.suffix.lower() in _ENDINGS)
+    if not paths:
+        raise MissingResourceError(f"{place} holds no {' and no '.join(_ENDINGS)} file")
+    return paths
 
 
 def _has_hops(path: Path) -> bool:
@@ -178,7 +204,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _read(format: str, path: Path, name: str) -> Reading:
-    reading = Reading(name, _SPLIT_NAME.sub("", path.stem))
+    reading = Reading(name, task_of(path.name))
     try:
         FORMATS.get(format)().read(path, reading)
     except DatasetError as error:
@@ -193,8 +219,8 @@ def _case_of(fault: Fault) -> str:
     return head + bracket
 
 
-def _fingerprint(paths: Sequence[Path]) -> str:
+def _fingerprint(hashes: Sequence[str]) -> str:
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for sha256 in hashes:
+        digest.update(bytes.fromhex(sha256))
     return digest.hexdigest()

@@ -83,11 +83,15 @@ def save_trace_plot(trace: Trace, path: Path) -> None:
     """Draw a trace into a file; its name says in which format.
 
     Raises:
-        InvalidInputError: a format that is not drawn.
+        InvalidInputError: a format that is not drawn, or a file that cannot be written.
         MissingResourceError: matplotlib is not installed.
 
     """
-    trace_figure(trace).savefig(path, format=check_format(path))
+    drawn = trace_figure(trace)
+    try:
+        drawn.savefig(path, format=check_format(path))
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def check_format(path: Path) -> str:

@@ -26,6 +26,8 @@ class Injected:
     text: str
     edits: tuple[str, ...] = ()
     """Ids of the edits that were written into it."""
+    elsewhere: bool = False
+    """Whether a counterfactual model is asked in the model's place."""
 
 
 class Injector(Protocol):
@@ -57,6 +59,7 @@ class InContext:
     """
 
     at_once = 64
+    session_class: type[InjectedSession]
 
     def __init__(self, name: str, injector: Injector, model: Any) -> None:
         self.name = name
@@ -73,7 +76,7 @@ class InContext:
         with self._stored([(requests, namespace)]) as owner_of:
             self._open.append(namespace)
             try:
-                session = InjectedSession(self._injector, self._model, [namespace], owner_of)
+                session = self.session_class(self._injector, self._model, [namespace], owner_of)
                 yield _OneCase(session, self._model)
             finally:
                 self._open.pop()
@@ -95,7 +98,7 @@ class InContext:
             if mode is Mode.BATCH:
                 whose = [owner for owner, requests in enumerate(edits) for _ in requests]
                 owner_of = dict(zip(owner_of, whose, strict=True))
-            yield InjectedSession(self._injector, self._model, spaces, owner_of)
+            yield self.session_class(self._injector, self._model, spaces, owner_of)
 
     @contextmanager
     def _stored(
@@ -187,6 +190,9 @@ class InjectedSession:
             found = self._injector.inject(asked, self._chat(asked), [space for _, space in new])
             self._done |= dict(zip(new, found, strict=True))
         return [self._done[key] for key in keys]
+
+
+InContext.session_class = InjectedSession
 
 
 class _OneCase:

@@ -26,7 +26,7 @@ LAYOUT = 2
 before. Runs that say nothing are older."""
 _SAME = ("layout", "dataset", "model", "setting", "scope", "form", "amounts", "cases", "company")
 """What two runs must agree in to be one."""
-_SAME_IF_KNOWN = ("incontext",)
+_SAME_IF_KNOWN = ("incontext", "trained")
 """What they must agree in where both say it: runs that are older than it do not."""
 _LAYERS = "layers"
 """Baked method -> `layers` that it edits, and where they come `from`."""
@@ -43,13 +43,18 @@ class RunFolder:
         manifest: what is to be measured.
 
     Raises:
-        SettingsError: another run lies in the folder.
+        SettingsError: another run lies in the folder, or no folder can be made there.
 
     """
 
     def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"{path} cannot be made a run's folder: {error.strerror or error}; choose another"
+            ) from error
         self.manifest = dict(manifest)
         known = self._manifest_there()
         if known is not None:

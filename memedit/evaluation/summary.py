@@ -17,6 +17,12 @@ def summary(dataset: Dataset) -> str:
         f"  {dataset.records:,} records, {len(dataset.cases):,} cases, {edits:,} edits, "
         f"{dataset.probes.total():,} probes",
     ]
+    answers = [len(probe.answers) for case in dataset.cases for probe in case.probes]
+    if several := [n for n in answers if n > 1]:
+        lines.append(
+            f"  {len(several):,} probes accept several answers, {sum(several):,} texts in all: "
+            "aliases, or replies that are as good"
+        )
     for task, n in Counter(case.task for case in dataset.cases).items():
         lines.append(f"  {task}: {n:,} cases")
         for (of, metric, kind), probes in dataset.probes.items():

@@ -238,6 +238,10 @@ def test_adapters_and_a_sweep_in_one_table(
         ),
         (("--model", "M", "--method", "none", "--form", "song"), "no form 'song'", 2),
         (("--model", "M", "--method", "none", "--compare", "C"), "part of a --report", 2),
+        (
+            ("--model", "M", "--method", "none", "--report", "R", "--compare", "nowhere"),
+            *("nowhere is no folder", 1),
+        ),
         (("--model", "M", "--method", "none", "--task", "other"), "no task 'other'", 1),
         (("--model", "M", "--method", "none"), "no checkpoint at M", 1),
         (("--proxy", "http://127.0.0.1:9"), "cannot reach a memedit proxy", 1),
@@ -250,6 +254,19 @@ def test_what_cannot_be_measured_is_one_line(
     assert ran.code == code, ran.err
     line = ran.err.strip().splitlines()[-1]
     assert line.startswith("memedit: ") and said in line
+
+
+def test_a_report_that_cannot_be_a_folder(
+    run: Run, data: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "report"
+    file.write_text("mine")
+    ran = run(
+        *("eval", "--dataset", data, "--model", tiny_checkpoint, "--method", "none"),
+        *("--report", file, "--json"),
+    )
+    assert ran.code == 2 and "cannot be made a run's folder" in _error(ran)
+    assert file.read_text() == "mine"
 
 
 def test_no_such_data_set(run: Run, tiny_checkpoint: Path) -> None:

@@ -66,6 +66,26 @@ def test_the_table_says_what_was_traced_and_where_it_is_kept(
     assert f"kept in {tmp_path / 'cache' / 'memedit' / 'sites'}" in " ".join(ran.out.split("\n"))
 
 
+def test_what_it_proposes_is_where_baked_methods_edit(
+    run: Run, tiny_checkpoint: Path, facts: Path, tmp_path: Path
+) -> None:
+    home = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    fact = {"prompt": "Bern is in", "subject": "Bern", "target_new": "Italy"}
+    (tmp_path / "edits.json").write_text(json.dumps([fact]))
+    few = ("--max-tokens", 2, "--fluency", 0, "--general", 0, "--analysis", 0, "--method", "ft-m")
+
+    def edited(folder: str) -> Any:
+        data = ("--dataset", f"knowedit:{tmp_path / 'edits.json'}", "--report", tmp_path / folder)
+        ran = run("eval", "--model", tiny_checkpoint, *data, *few, env=home)
+        assert ran.code == 0, ran.err
+        return json.loads((tmp_path / folder / "manifest.json").read_text())["layers"]["ft-m"]
+
+    assert edited("before")["from"] == "rule"
+    ran = run("locate", tiny_checkpoint, "--prompts", facts, *ALL_KNOWN, "--json", env=home)
+    assert ran.code == 0, ran.err
+    assert edited("after") == {"layers": [ran.json["site"]["layer"]], "from": "located"}
+
+
 def test_without_prompts_it_says_what_to_give(run: Run, tiny_checkpoint: Path) -> None:
     ran = run("locate", tiny_checkpoint, "--json", env={"MEMEDIT_ATLASEDIT": "nowhere"})
     assert ran.code == 2
@@ -119,6 +139,7 @@ def test_what_cannot_be_used_is_said_before_anything_is_kept(
     common = ("locate", tiny_checkpoint, "--cache", cache, "--json")
     for arguments, words in (
         (("--prompts", facts, "--plot", "trace.gif"), "end its name in .svg"),
+        (("--prompts", facts, "--plot", tmp_path / "no" / "t.svg"), "is not there to draw"),
         (("--prompts", tmp_path / "none.json"), "cannot be read as JSON"),
         (("--prompts", facts, "--threshold", "1"), "can be traced"),
         (("--prompts", facts, "--window", "5", *ALL_KNOWN), "1 to 2 layers"),

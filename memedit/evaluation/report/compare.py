@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -145,10 +145,22 @@ def _conditions(now: Run, earlier: Run) -> list[str]:
             f"The cases differ (now {mine.get('cases')}, earlier {others.get('cases')} of the same "
             "data set): differences below may come from that alone."
         )
+    if "trained" in a and "trained" in b and a["trained"] != b["trained"]:
+        now_trained, then = _parts(a["trained"]), _parts(b["trained"])
+        said.append(f"Other trained parts were measured: now {now_trained}, earlier {then}.")
     for name, words in _CONDITIONS.items():
         if name in a and name in b and (how := _differing(a[name], b[name])):
             said.append(f"{words}: {how}.")
     return said
+
+
+def _parts(trained: Sequence[Mapping[str, Any]]) -> str:
+    """Name trained parts by what tells them apart: their folder and the data they learned from."""
+    named = [
+        f"{part['name']} (of {', '.join(str(file['file']) for file in part['files'])})"
+        for part in trained
+    ]
+    return ", ".join(named) or "none"
 
 
 def _differing(now: Any, earlier: Any) -> str:

@@ -67,7 +67,7 @@ def page(view: View, analysis: Sequence[Part] = ()) -> str:
         "sequence_plots": _drawn(
             [
                 (
-                    plots_cost.by_length(run.rows, run.methods),
+                    plots_cost.by_length(run.rows, run.methods, run.scored),
                     "All edits of a sequence are asked at its end; bars are 95% intervals. The "
                     "mean is over the tasks that are measured at every length.",
                 ),

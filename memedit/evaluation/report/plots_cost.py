@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from memedit.evaluation.bootstrap import interval_of_means
 from memedit.evaluation.report.labels import AGE, DASH, HEADLINES, duration, measure, number, size
 from memedit.evaluation.report.plots import legend, spread
 from memedit.evaluation.report.run import Spent
 from memedit.evaluation.report.svg import INK, color, dressed, figure, marker, plain
-from memedit.evaluation.rows import Row
+from memedit.evaluation.rows import Row, Scored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MEAN = "mean over tasks"
+_Points = dict[tuple[str, str, str], dict[int, Row]]
+"""(task, metric, method) -> length -> its row."""
 
 
 def cost(spent: Sequence[Spent]) -> Figure | None:
@@ -76,13 +82,16 @@ def _float(value: int | None) -> float | None:
     return None if value is None else float(value)
 
 
-def by_length(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
+def by_length(
+    rows: Sequence[Row], methods: Sequence[str], scored: Sequence[Scored] = ()
+) -> Figure | None:
     """Draw the headline metrics against the length of the sequence, scored at its end.
 
     A line of panels per task; above them, where there are several, the plain mean over the tasks
-    that are measured at every length, which has no interval.
+    that are measured at every length that the method has, with its interval where `scored` has all
+    its probes.
     """
-    found: dict[tuple[str, str, str], dict[int, Row]] = {}
+    found: _Points = {}
     for row in rows:
         length = _length(row.setting)
         if length and row.kind == "" and row.scoring == "generated" and row.metric in HEADLINES:
@@ -93,7 +102,8 @@ def by_length(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
     tasks = list(dict.fromkeys(task for task, _, _ in found))
     metrics = [m for m in HEADLINES if any(key[1] == m for key in found)]
     lines = [_MEAN, *tasks] if len(tasks) > 1 else tasks
-    found |= _means(found, lengths)
+    found |= _means(found, _case_means(scored))
+    crowded = any(b < 3 * a for a, b in pairwise(lengths))
     made = figure(2.4 * max(3, len(metrics)), 1.75 * len(lines) + 0.6)
     for down, task in enumerate(lines):
         for across, metric in enumerate(metrics):
@@ -105,32 +115,57 @@ def by_length(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
             axes.set_xscale("log")
             axes.set_xlim(lengths[0] / 1.3, lengths[-1] * 1.3)
             axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+            last = down == len(lines) - 1
+            axes.tick_params(axis="x", labelrotation=60 if crowded else 0, labelbottom=last)
             axes.minorticks_off()
             axes.set_ylim(-0.03, 1.03)
             if across == 0:
                 axes.set_ylabel(plain(task))
-            if down == len(lines) - 1:
+            if last:
                 axes.set_xlabel("edits in the sequence")
     legend(made, methods)
     return made
 
 
-def _means(
-    found: Mapping[tuple[str, str, str], Mapping[int, Row]], lengths: Sequence[int]
-) -> dict[tuple[str, str, str], dict[int, Row]]:
-    """Return for each metric and method its mean over tasks at every length."""
+def _means(found: _Points, cases: Mapping[tuple[str, ...], Sequence[float]]) -> _Points:
+    """Return for each metric and method its mean over tasks at every length that it has."""
+    lengths: dict[tuple[str, str], set[int]] = {}
+    for (_, metric, method), points in found.items():
+        lengths.setdefault((metric, method), set()).update(points)
     whole: dict[tuple[str, str, str], list[Mapping[int, Row]]] = {}
     for (_, metric, method), points in found.items():
-        if len(points) == len(lengths):  # else the mean would be of other tasks at each length
+        if points.keys() == lengths[metric, method]:  # else each length had a mean of other tasks
             whole.setdefault((_MEAN, metric, method), []).append(points)
     return {
-        key: {
-            n: replace(
-                own[0][n], value=sum(one[n].value for one in own) / len(own), low=None, high=None
-            )
-            for n in lengths
-        }
+        key: {n: _mean([one[n] for one in own], cases) for n in own[0]}
         for key, own in whole.items()
+    }
+
+
+def _mean(rows: Sequence[Row], cases: Mapping[tuple[str, ...], Sequence[float]]) -> Row:
+    """Return the plain mean of several tasks' rows, with its interval where their cases are known.
+
+    The generator is always alike, so that the same run draws the same picture.
+    """
+    value = sum(row.value for row in rows) / len(rows)
+    mean = replace(rows[0], task="", value=value, low=None, high=None)
+    groups = [cases.get((r.method, r.task, r.setting, r.metric), ()) for r in rows]
+    if not all(own and len(own) == row.cases for own, row in zip(groups, rows, strict=True)):
+        return mean
+    low, high = interval_of_means(groups, np.random.default_rng(0))
+    return replace(mean, low=low, high=high)
+
+
+def _case_means(scored: Sequence[Scored]) -> dict[tuple[str, ...], list[float]]:
+    """Return (method, task, setting, metric) -> of each case the mean over its answers."""
+    asked: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    for one in scored:
+        if one.scoring == "generated" and one.metric in HEADLINES and _length(one.setting):
+            key = (one.method, one.task, one.setting, one.metric)
+            asked.setdefault(key, {}).setdefault(one.case, []).append(one.score)
+    return {
+        key: [sum(scores) / len(scores) for scores in of_case.values()]
+        for key, of_case in asked.items()
     }
 
 

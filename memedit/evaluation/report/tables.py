@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from memedit.evaluation.report.labels import AGE, COSTS, DASH, HEADLINES, measure, metric_order
 from memedit.evaluation.rows import Row
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +105,26 @@ class Glance:
     """Per headline metric: the mean over tasks and how many tasks it is of."""
 
 
-def glances(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Glance, ...]:
-    """Sum up `HEADLINES`; the mean gives every task the same weight, whatever its size."""
+def glances(
+    rows: Sequence[Row], methods: Sequence[str], domains: Mapping[str, str] = _NONE
+) -> tuple[Glance, ...]:
+    """Sum up `HEADLINES`; the mean gives every task the same weight, whatever its size.
+
+    Args:
+        rows: of all methods.
+        methods: in their order.
+        domains: task -> its domain, where there are trained parts: tasks of different domains are
+            summed up apart.
+
+    """
     found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    where = {row: _where(row, domains) for row in rows}
     for row in rows:
         if row.kind == "" and row.metric in HEADLINES and row.scoring is not None:
-            key = (row.scoring, row.setting, row.method)
+            key = (row.scoring, where[row], row.method)
             found.setdefault(key, {}).setdefault(row.metric, []).append(row.value)
     order = {method: place for place, method in enumerate(methods)}
-    settings = list(dict.fromkeys(row.setting for row in rows))
+    settings = list(dict.fromkeys(where.values()))
     keys = sorted(found, key=lambda k: (k[0], settings.index(k[1]), order.get(k[2], len(order))))
     return tuple(
         Glance(
@@ -121,6 +135,11 @@ def glances(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Glance, ...]:
         )
         for scoring, setting, method in keys
     )
+
+
+def _where(row: Row, domains: Mapping[str, str]) -> str:
+    domain = domains.get(row.task)
+    return f"{row.setting}, {domain}" if domain else row.setting
 
 
 def _mean(values: list[float] | None) -> tuple[float, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,7 @@ from memedit.evaluation.report.tables import (
     score_tables,
 )
 from memedit.evaluation.run_folder import layers_said
+from memedit.evaluation.training_data import Domain
 
 UNKNOWN = "not recorded"
 
@@ -73,9 +74,10 @@ class View:
 def view(run: Run, earlier: Run | None = None) -> View:
     """Arrange a run, beside an earlier one where one is given."""
     comparison = compared(run, earlier) if earlier else None
+    domains = domains_of(run.manifest)
     dataset, model = run.about("dataset"), run.about("model")
     shown = score_tables(run.rows, run.methods)
-    summed = glances(run.rows, run.methods)
+    summed = glances(run.rows, run.methods, domains)
     scorings = tuple(dict.fromkeys(table.scoring or "" for table in shown))
     count = len(run.methods)
     return View(
@@ -85,7 +87,7 @@ def view(run: Run, earlier: Run | None = None) -> View:
         facts=_facts(run, dataset, model),
         command=_command(run),
         versions=_named(run.manifest.get("versions") or {}),
-        warnings=comparison.warnings if comparison else (),
+        warnings=(*_no_test(domains), *(comparison.warnings if comparison else ())),
         glance=tuple(
             (scoring, tuple(line for line in summed if line.scoring == scoring))
             for scoring in scorings
@@ -123,6 +125,7 @@ def _facts(run: Run, dataset: Any, model: Any) -> tuple[tuple[str, str], ...]:
         ("Model", _with_print(model)),
         ("Setting", ", ".join(str(setting) for setting in settings) or UNKNOWN),
         *_layers(run),
+        *_trained(run),
         ("Measured", _when(run)),
         ("Scored probes", f"{len(run.scored):,}" if run.scored else UNKNOWN),
     )
@@ -133,6 +136,33 @@ def _layers(run: Run) -> list[tuple[str, str]]:
     found = run.manifest.get("layers") or {}
     said = [f"{method}: {layers_said(record)}" for method, record in found.items()]
     return [("Edited layers", "; ".join(said))] if said else []
+
+
+def _trained(run: Run) -> list[tuple[str, str]]:
+    """Say what trained parts were trained on, and what the measured tasks are to them."""
+    said = []
+    for part in run.manifest.get("trained") or ():
+        files = ", ".join(f"{file['format']} {file['file']}" for file in part["files"])
+        tasks = "; ".join(f"{task} {domain}" for task, domain in part["domains"].items())
+        said.append((f"{part['name']} was trained on", f"{files}: {tasks}"))
+    return said
+
+
+def _no_test(domains: Mapping[str, str]) -> list[str]:
+    seen = [task for task, domain in domains.items() if domain == Domain.TRAINED]
+    if not seen:
+        return []
+    return [f"A part was trained on the very data of {', '.join(seen)}: scores there are no test."]
+
+
+def domains_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each task is to the trained parts: to the one that it is nearest to."""
+    nearness = [str(domain) for domain in Domain]
+    found: dict[str, str] = {}
+    for part in manifest.get("trained") or ():
+        for task, domain in part["domains"].items():
+            found[task] = min(found.get(task, domain), domain, key=nearness.index)
+    return found
 
 
 def _command(run: Run) -> str:

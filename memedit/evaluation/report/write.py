@@ -31,7 +31,7 @@ def write_report(run_dir: Path, out: Path, compare: Path | None = None) -> Path:
         DatasetError: a file of the run cannot be read.
 
     """
-    _check_libraries()
+    need_libraries()
     run = read_run(run_dir)
     arranged = view(run, read_run(compare) if compare else None)
     found = parts(run_dir)
@@ -46,7 +46,13 @@ def write_report(run_dir: Path, out: Path, compare: Path | None = None) -> Path:
     return written
 
 
-def _check_libraries() -> None:
+def need_libraries() -> None:
+    """Check that what a report is written with is installed.
+
+    Raises:
+        MissingResourceError: jinja2 or matplotlib is not.
+
+    """
     missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingResourceError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from memedit.evaluation.report.plots_cost import by_length
@@ -43,6 +44,14 @@ def test_each_task_and_the_mean_over_tasks_are_drawn_against_the_length() -> Non
         (2, "Edit success"): [(10, 0.6), (100, 0.0)],
         (2, "Locality"): [(100, 0.9)],
     }
+
+
+def test_a_method_that_was_not_measured_at_all_lengths_has_its_mean_at_those_it_has() -> None:
+    rows = [row(task, n, value) for task, value in (("a", 0.2), ("b", 0.6)) for n in (10, 20)]
+    rows += [replace(row(task, 10, 0.5), method="rome") for task in ("a", "b")]
+    figure: Any = by_length(rows, ["ft-m", "rome"])
+    lines = [line.get_xydata().tolist() for line in figure.axes[0].lines]
+    assert [[10, 0.4], [20, 0.4]] in lines and [[10, 0.5]] in lines
 
 
 def bars(axes: Any) -> list[tuple[float, float]]:
