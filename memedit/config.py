@@ -71,6 +71,9 @@ class MemorySettings(_Section):
     on_conflict: Literal["keep", "supersede", "reject"] = Field(
         "keep", description="An added edit contradicts a live one: keep both, supersede, reject."
     )
+    enrich: Literal["none", "templates", "model"] = Field("none", description="Makes questions.")
+    enrich_questions: int = Field(8, ge=1, le=32, description="Made for one edit at most.")
+    enrich_model: str | None = Field(None, description="Asked for them; none: the first served.")
 
 
 class EncoderSettings(_Section):
@@ -116,10 +119,26 @@ class InContextSettings(_Section):
 class RoutingSettings(_Section):
     """What is done with a prompt that edits concern."""
 
+    direct: Literal["in_context", "serac"] = Field(
+        "in_context",
+        description="A prompt that an edit answers by itself: serac asks the counterfactual model.",
+    )
     dependent: Literal["in_context", "agent"] = Field(
         "in_context",
         description="A prompt that depends on edits through another hop: agent asks hop by hop.",
     )
+
+
+class SeracSettings(_Section):
+    """SERAC's counterfactual model, for routing.direct = serac."""
+
+    folder: Path | None = Field(
+        None, description="Of 'memedit train serac': for the embedded engine, and scope 'serac'."
+    )
+    url: str | None = Field(None, description="Base URL of the server of the model; any API.")
+    model: str = Field("serac", description="The name that the server serves it under.")
+    api_key: SecretStr | None = Field(None, description="Sent to that server.")
+    timeout: float = Field(30.0, gt=0, description="Seconds for an answer; then in_context.")
 
 
 class AgentSettings(_Section):
@@ -214,6 +233,7 @@ class Settings(BaseSettings):
     scope: ScopeSettings = ScopeSettings()
     incontext: InContextSettings = InContextSettings()
     routing: RoutingSettings = RoutingSettings()
+    serac: SeracSettings = SeracSettings()
     agent: AgentSettings = AgentSettings()
     serve: ServeSettings = ServeSettings()
     adapters: AdapterSettings = AdapterSettings()
@@ -225,6 +245,7 @@ class Settings(BaseSettings):
         "scope",
         "incontext",
         "routing",
+        "serac",
         "agent",
         "serve",
         "adapters",
@@ -288,6 +309,13 @@ class Settings(BaseSettings):
         return Settings.model_construct(
             **{section: getattr(settings, section) for section in cls.sections}
         )
+
+    @property
+    def scope_weights(self) -> Path | None:
+        """A classifier's own folder: ``scope.weights``, for ``serac`` else ``serac.folder``."""
+        if self.scope.weights is None and self.scope.classifier == "serac":
+            return self.serac.folder
+        return self.scope.weights
 
     def shown(self) -> dict[str, Any]:
         """Return the settings as JSON-ready values; secrets and passwords in URLs are masked."""

@@ -90,6 +90,7 @@ class Action(StrEnum):
     IN_CONTEXT = "in_context"
     ADAPTER = "adapter"
     AGENT = "agent"
+    COUNTERFACTUAL = "counterfactual"
     REFUSE = "refuse"
 
 

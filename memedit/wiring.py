@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from memedit.agent import AgentMethod
-    from memedit.config import AgentSettings, Settings
+    from memedit.config import AgentSettings, SeracSettings, Settings
+    from memedit.enrichment import Ask, Enricher
     from memedit.memory import EditMemory
     from memedit.memory.conflicts import Judge
     from memedit.routing import Router
@@ -72,7 +73,7 @@ def _judge(settings: Settings, encoder: Encoder) -> Judge:
     def classifier() -> ScopeClassifier:
         scope = settings.scope
         return open_classifier(
-            scope.classifier, encoder, threshold=scope.threshold, weights=scope.weights
+            scope.classifier, encoder, threshold=scope.threshold, weights=settings.scope_weights
         )
 
     def judge(pairs: Sequence[tuple[str, Candidate]]) -> list[float | None]:
@@ -91,7 +92,11 @@ def _judge(settings: Settings, encoder: Encoder) -> Judge:
 
 
 def open_router(
-    memory: EditMemory, settings: Settings | None = None, *, adapters: bool = False
+    memory: EditMemory,
+    settings: Settings | None = None,
+    *,
+    adapters: bool = False,
+    counterfactual: bool = False,
 ) -> Router:
     """Put the router together: the scope classifier and the in-context method of each surface.
 
@@ -100,6 +105,8 @@ def open_router(
         settings: ``None`` reads environment and file as the command line does.
         adapters: whether prompts may go to adapters, where the settings name a library of them:
             for those who can load them, or only tell what would be done.
+        counterfactual: whether prompts may go to the counterfactual model, where the settings say
+            so: for those who can ask it, or only tell what would be done.
 
     """
     from memedit.incontext.catalog import METHODS
@@ -124,14 +131,65 @@ def open_router(
             chosen.scope.classifier,
             memory.encoder,
             threshold=chosen.scope.threshold,
-            weights=chosen.scope.weights,
+            weights=chosen.scope_weights,
         ),
         {surface: (name, methods[name]) for surface, name in names.items()},
         candidates=chosen.scope.candidates,
         max_edits=chosen.scope.max_edits,
         gate=_gate(memory) if chosen.scope.gate == "names" else None,
         adapters=AdapterChooser(memory.adapters.view, base) if adapters and base else None,
+        counterfactual=counterfactual and chosen.routing.direct == "serac",
     )
+
+
+def counterfactual_settings(settings: Settings) -> SeracSettings | None:
+    """Return how the counterfactual model is asked; ``None``: it is not.
+
+    Raises:
+        SettingsError: it is to be asked, and no server of it is named.
+
+    """
+    from memedit.errors import SettingsError
+
+    if settings.routing.direct != "serac":
+        return None
+    if settings.serac.url is None:
+        raise SettingsError(
+            "routing.direct is serac and serac.url is not set: name the server of the "
+            "counterfactual model, or have 'memedit serve --serac DIR' run it"
+        )
+    return settings.serac
+
+
+def open_enricher(memory: EditMemory, settings: Settings, ask: Ask) -> Enricher:
+    """Return what makes further questions for edits, as ``memory.enrich`` says.
+
+    Args:
+        memory: where the edits are.
+        settings: those of the memory.
+        ask: sends what the served model is asked, where it makes them.
+
+    Raises:
+        SettingsError: no questions are to be made.
+
+    """
+    from memedit.enrichment import Enricher, ModelQuestions, Templates
+    from memedit.errors import SettingsError
+
+    chosen, scope = settings.memory, settings.scope
+    if chosen.enrich == "none":
+        raise SettingsError(
+            "memory.enrich is none; set it, or the option --method, to templates or model"
+        )
+    if chosen.enrich == "templates":
+        return Enricher(memory, Templates(chosen.enrich_questions))
+    from memedit.scope.catalog import open_classifier
+
+    classifier = open_classifier(
+        scope.classifier, memory.encoder, threshold=scope.threshold, weights=settings.scope_weights
+    )
+    most, model = chosen.enrich_questions, chosen.enrich_model
+    return Enricher(memory, ModelQuestions(ask, memory.encoder, classifier, most=most, model=model))
 
 
 def open_answerer(settings: Settings | None = None) -> Answerer | None:

@@ -30,24 +30,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scope": {"indexes"},  # the words of names, which memory's index of names reads alike
     "incontext": {"indexes"},  # demonstrations have an index of their own
     "routing": {"memory", "scope", "incontext"},
-    "serving": {"routing", "memory", "library"},
+    "enrichment": {"memory", "scope", "indexes", "routing"},
+    "serving": {"routing", "memory", "library", "enrichment"},
     "agent": {"routing", "incontext", "memory", "wiring"},
     "client": {"routing", "memory", "wiring"},
     "editing": {"modeling"},
     "adapters": {"modeling"},
     "engine": {"modeling"},
+    # training reads a prompt, hides a subject and writes an edit as serving does
+    "serac": {"modeling", "scope", "incontext"},
     "evaluation": {"modeling", "indexes"},  # the words of names, which find faulty probes
     # The composition root: the only module that names concrete classes of several rooms; the
     # command line and the client's transport get their parts from it.
-    "wiring": {"memory", "indexes", "scope", "incontext", "routing", "agent"},
+    "wiring": {"memory", "indexes", "scope", "incontext", "routing", "agent", "enrichment"},
     "__main__": {"cli"},
     "cli": {
         *("wiring", "client", "serving", "engine", "routing", "memory", "scope", "incontext"),
-        *("modeling", "editing", "adapters", "evaluation", "agent", "library"),
+        "enrichment",
+        *("modeling", "editing", "adapters", "evaluation", "agent", "library", "serac"),
     },
 }
 WITHOUT_TORCH = (
     *("serving", "client", "agent", "routing", "memory", "library", "incontext", "wiring", "cli"),
+    "enrichment",
 )
 HEAVY = {"torch", "transformers", "peft", "sentence_transformers"}
 

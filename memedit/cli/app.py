@@ -21,14 +21,17 @@ from memedit.cli import (
     demos,
     deploy,
     edits,
+    enrich,
     eval,
     files,
     locate,
     maintain,
     mcp,
+    moments,
     replay,
     scope,
     serve,
+    train,
 )
 from memedit.cli.output import complain
 from memedit.errors import MemeditError, SettingsError
@@ -123,6 +126,7 @@ app.command("engine")(serve.engine)
 app.command("config")(maintain.config)
 app.command("verify")(maintain.verify)
 app.command("reindex")(maintain.reindex)
+app.command("enrich")(enrich.enrich)
 app.command("demo")(demo.demo)
 app.command("bake")(bake.bake)
 app.command("adapt")(adapt.adapt)
@@ -132,5 +136,7 @@ app.command("undeploy")(deploy.undeploy)
 app.add_typer(eval.app, name="eval")
 app.add_typer(scope.app, name="scope")
 app.command("locate")(locate.locate)
+app.command("moments")(moments.moments)
 app.add_typer(delta.app, name="delta")
 app.add_typer(demos.app, name="demos")
+app.add_typer(train.app, name="train")

@@ -133,7 +133,7 @@ def calibrated(
     router = open_router(memory, settings)
     name, given = settings.scope.classifier, settings.scope.threshold
     classifier = open_classifier(
-        name, memory.encoder, threshold=given, weights=settings.scope.weights
+        name, memory.encoder, threshold=given, weights=settings.scope_weights
     )
     positives: dict[str, Decided] = {}
     wanted = [one for one in read.asked if one.kind == traffic.GIVEN]

@@ -71,15 +71,16 @@ def add(
             valid_to=_aware(valid_to),
             on_conflict=on_conflict,
         )
-    if json:
-        # without contradictions it is the edit and nothing else, as `show` prints it
-        conflicts = [one.model_dump(mode="json") for one in added.conflicts]
-        more = {"conflicts": conflicts} if conflicts else {}
-        print_json({**edit.model_dump(mode="json"), **more})
-    else:
-        typer.echo(said(edit))
-        for conflict in added.conflicts:
-            typer.echo(contradicted(conflict))
+        # said before the store is closed, which may generate questions
+        if json:
+            # without contradictions it is the edit and nothing else, as `show` prints it
+            conflicts = [one.model_dump(mode="json") for one in added.conflicts]
+            more = {"conflicts": conflicts} if conflicts else {}
+            print_json({**edit.model_dump(mode="json"), **more})
+        else:
+            typer.echo(said(edit))
+            for conflict in added.conflicts:
+                typer.echo(contradicted(conflict))
 
 
 def list_edits(
@@ -199,10 +200,10 @@ def supersede(
             valid_from=_aware(valid_from) or old.valid_from,
             valid_to=_aware(valid_to) or old.valid_to,
         )
-    if json:
-        print_json(edit.model_dump(mode="json"))
-    else:
-        typer.echo(said(edit))
+        if json:
+            print_json(edit.model_dump(mode="json"))
+        else:
+            typer.echo(said(edit))
 
 
 def retract(

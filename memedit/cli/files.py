@@ -104,6 +104,7 @@ def _store_all(
         there = store.memory.add_edits(
             new, on_duplicate="return", on_conflict=on_conflict, progress=tell
         )
+        store.wrote(there)
         return len({edit.ref for edit in there}), len(there.conflicts)
     together: dict[tuple[Any, ...], list[EditRequest]] = {}
     for edit in new:

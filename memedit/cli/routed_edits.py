@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from memedit.types import Edit, EditRequest, QueryText, Surface
+from memedit.types import Action, Edit, EditRequest, QueryText, Surface
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from memedit.evaluation.prompting import Injected
     from memedit.incontext.base import Demonstrations, InContextMethod
     from memedit.memory import EditMemory
-    from memedit.routing import Router
+    from memedit.routing import Route, Router
     from memedit.scope.base import Encoder
 
 ALWAYS = "+always"
 """Ends the name of a method that gets its edit in front of every prompt, in scope or not."""
+SERAC = "serac"
+"""A method of two models, which is no in-context one."""
 _ANSWER = 128
 """Tokens of the model's context that are kept for an answer."""
 
@@ -48,17 +50,20 @@ def routed_edits(
     from memedit.scope.catalog import open_classifier
 
     bare = name.removesuffix(ALWAYS)
-    method = METHODS.get(bare).open(encoder, settings.incontext)
+    serac = bare == SERAC
+    method = METHODS.get("ice" if serac else bare).open(encoder, settings.incontext)
     memory = stack.enter_context(EditMemory.open("sqlite://", encoder, index=settings.memory.index))
-    scope = settings.scope
+    scope, weights = settings.scope, settings.scope_weights
+    if serac:  # its classifier is part of the method
+        scope = scope.model_copy(update={"classifier": SERAC})
+        weights = settings.serac.folder
     router = Router(
         memory,
-        open_classifier(
-            scope.classifier, encoder, threshold=scope.threshold, weights=scope.weights
-        ),
+        open_classifier(scope.classifier, encoder, threshold=scope.threshold, weights=weights),
         dict.fromkeys(Surface, (bare, method)),
         candidates=scope.candidates,
         max_edits=scope.max_edits,
+        counterfactual=serac,
     )
     return RoutedEdits(memory, router, method, always=name != bare, context=context)
 
@@ -123,7 +128,9 @@ class RoutedEdits:
         ]
         routes = self._router.decide(queries)
         return [
-            self._written(
+            self._elsewhere(prompt, place, surface, route)
+            if route.action is Action.COUNTERFACTUAL
+            else self._written(
                 prompt,
                 place,
                 surface,
@@ -132,6 +139,17 @@ class RoutedEdits:
             )
             for prompt, place, surface, route in zip(prompts, places, surfaces, routes, strict=True)
         ]
+
+    def _elsewhere(
+        self, prompt: str, place: tuple[QueryText, int], surface: Surface, route: Route
+    ) -> Injected:
+        from memedit.evaluation.prompting import Injected
+
+        query, start = place
+        before = self._router.compose(query.text, route, surface).before
+        [decision] = route.applied
+        text = f"{prompt[:start]}{before}{prompt[start:]}"
+        return Injected(text, (decision.candidate.edit.id,), elsewhere=True)
 
     def _written(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +49,14 @@ def serve(
             help="Of the served model: 'memedit adapters fingerprint'; needed with --library.",
         ),
     ] = None,
+    serac: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Of 'memedit train serac': its model answers what an edit answers by itself, its "
+            "classifier decides; run by the embedded engine unless serac.url names a server.",
+        ),
+    ] = None,
     on_memory_failure: Annotated[
         str | None, typer.Option(help="open: pass untouched and say so; closed: answer 503.")
     ] = None,
@@ -64,7 +73,13 @@ def serve(
     from memedit.config import Settings
     from memedit.serving.app import create_app
     from memedit.serving.server import listen, run
-    from memedit.wiring import open_answerer, open_memory, open_router
+    from memedit.wiring import (
+        counterfactual_settings,
+        open_answerer,
+        open_enricher,
+        open_memory,
+        open_router,
+    )
 
     if upstream is not None and model is not None:
         raise typer.BadParameter("give --upstream or --model, not both.", param_hint="--model")
@@ -79,6 +94,9 @@ def serve(
         },
         "adapters": {"library": library, "base": base},
         "engine": {"model": model, "served_model_name": served_model_name},
+        "serac": {"folder": serac},
+        "routing": {"direct": "serac" if serac is not None else None},
+        "scope": {"classifier": "serac" if serac is not None else None},
     }
     settings = Settings.read(config, flags)
     with ended_by_signals(), ExitStack() as stack:
@@ -89,8 +107,9 @@ def serve(
         listen(served.host, served.port).close()
         if model is not None:
             served = served.model_copy(update={"upstream": _start_engine(stack, settings)})
+        settings = _with_counterfactual(stack, settings)
         opened = stack.enter_context(open_memory(settings=settings))
-        router = open_router(opened, settings, adapters=True)
+        router = open_router(opened, settings, adapters=True, counterfactual=True)
         proxy = create_app(
             served,
             router,
@@ -98,6 +117,10 @@ def serve(
             namespace=settings.memory.namespace,
             adapters=settings.adapters,
             answerer=open_answerer(settings),
+            counterfactual=counterfactual_settings(settings),
+            enrich=partial(open_enricher, opened, settings)
+            if settings.memory.enrich != "none"
+            else None,
         )
         ready = {
             "url": f"http://{served.host}:{served.port}",
@@ -113,6 +136,19 @@ def serve(
                 err=True,
             )
         run(proxy, served)
+
+
+def _with_counterfactual(stack: ExitStack, settings: Settings) -> Settings:
+    """Start an engine for the counterfactual model where it is wanted and no server is named."""
+    serac = settings.serac
+    wanted = settings.routing.direct == "serac" and serac.url is None
+    if not wanted or serac.folder is None:
+        return settings
+    engine = settings.engine.model_copy(
+        update={"model": serac.folder / "model", "served_model_name": serac.model, "port": 0}
+    )
+    url = _start_engine(stack, settings.model_copy(update={"engine": engine}))
+    return settings.model_copy(update={"serac": serac.model_copy(update={"url": url})})
 
 
 def _start_engine(stack: ExitStack, settings: Settings) -> str:

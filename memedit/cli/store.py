@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -9,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from memedit.errors import InvalidInputError
+from memedit.errors import InvalidInputError, MemeditError
 from memedit.types import Added, Edit, EditRequest, QueryText, Status, Surface
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from memedit.config import Settings
     from memedit.memory import EditMemory
     from memedit.routing import Router
+
+log = logging.getLogger(__name__)
 
 PAGE = 500
 OnDuplicate = Literal["store", "return"]
@@ -85,6 +88,24 @@ class LocalStore:
     def __init__(self, memory: EditMemory, settings: Settings) -> None:
         self.memory = memory
         self.settings = settings
+        self._written: list[Edit] = []
+
+    def wrote(self, edits: Sequence[Edit]) -> None:
+        """Remember what was written, for ``enrich_written``."""
+        if self.settings.memory.enrich != "none":
+            self._written += edits
+
+    def enrich_written(self) -> None:
+        """Generate questions for what was written; that they fail is said, and no more."""
+        from memedit.cli.enriching import enrich_edits
+
+        if not self._written:
+            return
+        try:
+            enrich_edits(self.memory, self.settings, self._written)
+        except MemeditError as error:
+            log.warning("the edits are stored, but no questions were generated: %s", error)
+        self._written = []
 
     def add(
         self,
@@ -98,7 +119,7 @@ class LocalStore:
         on_conflict: OnConflict | None = None,
     ) -> Added:
         """Store edits in one transaction."""
-        return self.memory.add(
+        added = self.memory.add(
             requests,
             namespace=namespace or self.settings.memory.namespace,
             author=author,
@@ -107,6 +128,8 @@ class LocalStore:
             on_duplicate=on_duplicate,
             on_conflict=on_conflict,
         )
+        self.wrote(added)
+        return added
 
     def get(self, edit_id: str, *, version: int | None = None) -> Edit:
         """Return one edit."""
@@ -146,9 +169,11 @@ class LocalStore:
         valid_to: datetime | None = None,
     ) -> Edit:
         """Write a new version."""
-        return self.memory.supersede(
+        edit = self.memory.supersede(
             edit_id, request, author=author, valid_from=valid_from, valid_to=valid_to
         )
+        self.wrote([edit])
+        return edit
 
     def retract(self, edit_id: str, *, author: str | None = None) -> Edit:
         """Take an edit back."""
@@ -179,7 +204,7 @@ class LocalStore:
     def _router(self) -> Router:
         from memedit.wiring import open_router
 
-        return open_router(self.memory, self.settings, adapters=True)
+        return open_router(self.memory, self.settings, adapters=True, counterfactual=True)
 
     def _spaces(self, namespaces: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(namespaces or (self.settings.memory.namespace,))
@@ -212,6 +237,9 @@ def open_store(
 ) -> Iterator[Store]:
     """Open the proxy at ``url``, or else the memory of the flags and settings.
 
+    At its end questions are generated for what was written to a memory, where the settings say so;
+    a proxy sees to that by itself.
+
     Args:
         memory: URL of a memory; excludes ``url``.
         url: base URL of a running proxy.
@@ -239,4 +267,6 @@ def open_store(
 
     settings = Settings.read(config, {"memory": {"url": memory}})
     with open_memory(settings=settings, create=create) as opened:
-        yield LocalStore(opened, settings)
+        local = LocalStore(opened, settings)
+        yield local
+        local.enrich_written()

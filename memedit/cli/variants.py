@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from memedit.cli.routed_edits import ALWAYS
+from memedit.cli.routed_edits import ALWAYS, SERAC
 from memedit.cli.taught import settings_of_options
 from memedit.errors import SettingsError, UnknownNameError
 
@@ -61,7 +61,7 @@ def check_variants(variants: Sequence[Variant], *, proxy: bool) -> None:
 
     in_context, baked = set(METHODS.names()) - {UNEDITED}, set(EDITORS.names())
     adapters = set(ADAPTERS.names())
-    of_model = in_context | {f"{name}{ALWAYS}" for name in in_context} | baked | adapters
+    of_model = {SERAC, *in_context, *(f"{name}{ALWAYS}" for name in in_context), *baked, *adapters}
     here = {UNEDITED, PROXY} if proxy else {UNEDITED} | of_model
     everywhere = {UNEDITED, PROXY} | of_model
     for variant in variants:
@@ -72,8 +72,8 @@ def check_variants(variants: Sequence[Variant], *, proxy: bool) -> None:
             raise UnknownNameError(
                 f"no method called {name!r}.{hint} In the context: "
                 f"{', '.join(sorted(in_context))} (each also with {ALWAYS}); adapters: "
-                f"{_names(adapters)}; baked: {_names(baked)}; besides: {UNEDITED}, and {PROXY} "
-                "with --proxy."
+                f"{_names(adapters)}; baked: {_names(baked)}; besides: {UNEDITED}, {SERAC}, and "
+                f"{PROXY} with --proxy."
             )
         if name not in here:
             way = "--proxy" if proxy else "--model"

@@ -7,6 +7,7 @@ from typing import Literal
 
 import httpx2
 
+from memedit.client.counterfactual import CounterfactualCall
 from memedit.errors import MemeditError, UpstreamTimeout, UpstreamUnreachable
 from memedit.routing import (
     NeedUpstream,
@@ -19,6 +20,7 @@ from memedit.routing import (
     prepare,
 )
 from memedit.routing.answering import Answerer
+from memedit.routing.counterfactual import Counterfactual
 
 _OURS = "x-memedit-"
 _OF_THE_BODY = frozenset({"content-length", "transfer-encoding", "content-type", "accept-encoding"})
@@ -32,14 +34,23 @@ class Road:
     namespace: str
     on_memory_failure: Literal["open", "closed"]
     answerer: Answerer | None = None
+    counterfactual: CounterfactualCall | None = None
 
-    def plan(self, wire: WireFormat, request: httpx2.Request) -> Plan:
+    def plan(
+        self,
+        wire: WireFormat,
+        request: httpx2.Request,
+        failed: Counterfactual | None = None,
+    ) -> Plan:
         """Start the plan of a request whose body has been read.
+
+        ``failed`` is the counterfactual model, once it has been asked and gave no answer.
 
         Raises:
             InvalidInputError: an ``x-memedit-*`` request header cannot be understood.
 
         """
+        served = self.counterfactual
         options = RequestOptions.from_headers(request.headers, namespaces=(self.namespace,))
         return prepare(
             self.router,
@@ -48,6 +59,7 @@ class Road:
             options,
             on_memory_failure=self.on_memory_failure,
             answerer=self.answerer,
+            counterfactual=failed or (None if served is None else served.model),
         )
 
 

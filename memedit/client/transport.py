@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import httpx2
 
+from memedit.client.counterfactual import CounterfactualCall
 from memedit.client.guarded import async_guarded, guarded
 from memedit.client.road import Road, forwarded, lost, own_response, refusal, side_request
 from memedit.errors import MemeditError
-from memedit.routing import UpstreamReply, run_async, run_sync, wire_for
-from memedit.wiring import open_answerer, open_memory, open_router, read_settings
+from memedit.routing import Prepared, UpstreamReply, WireFormat, run_async, run_sync, wire_for
+from memedit.routing.counterfactual import Counterfactual
+from memedit.wiring import (
+    counterfactual_settings,
+    open_answerer,
+    open_memory,
+    open_router,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from memedit.config import Settings
@@ -38,11 +46,12 @@ class EditingTransport(httpx2.BaseTransport):
             return self.inner.handle_request(request)
         request.read()
         try:
-            prepared = run_sync(
-                self.road.plan(wire, request),
-                self.road.router,
-                lambda step: self._call(side_request(request, wire, step)),
-            )
+            prepared = self._prepared(wire, request)
+            if prepared.counterfactual:
+                found = self._elsewhere(wire, prepared)
+                if isinstance(found, httpx2.Response):
+                    return found
+                prepared = self._prepared(wire, request, found)
         except MemeditError as error:
             return refusal(wire, error)
         if prepared.answer is not None:
@@ -52,6 +61,33 @@ class EditingTransport(httpx2.BaseTransport):
         if prepared.guard is None or response.status_code != 200:
             return response
         return guarded(wire, prepared.guard, response)
+
+    def _prepared(
+        self, wire: WireFormat, request: httpx2.Request, failed: Counterfactual | None = None
+    ) -> Prepared:
+        return run_sync(
+            self.road.plan(wire, request, failed),
+            self.road.router,
+            lambda step: self._call(side_request(request, wire, step)),
+        )
+
+    def _elsewhere(
+        self, wire: WireFormat, prepared: Prepared
+    ) -> httpx2.Response | Counterfactual | None:
+        """Ask the counterfactual model; return its whole answer, or it as failed."""
+        call = self.road.counterfactual
+        if call is None:
+            return None
+        try:
+            response = self.inner.handle_request(call.request(wire, prepared))
+            response.read()
+        except httpx2.TransportError as error:
+            return call.lost(error)
+        failed = call.failed(wire, response)
+        if failed is not None:
+            return failed
+        response.headers.update(prepared.headers)
+        return response if prepared.guard is None else guarded(wire, prepared.guard, response)
 
     def _call(self, request: httpx2.Request) -> UpstreamReply:
         try:
@@ -84,11 +120,12 @@ class AsyncEditingTransport(httpx2.AsyncBaseTransport):
             return await self.inner.handle_async_request(request)
         await request.aread()
         try:
-            prepared = await run_async(
-                self.road.plan(wire, request),
-                lambda queries: anyio.to_thread.run_sync(self.road.router.decide, queries),
-                lambda step: self._call(side_request(request, wire, step)),
-            )
+            prepared = await self._prepared(wire, request)
+            if prepared.counterfactual:
+                found = await self._elsewhere(wire, prepared)
+                if isinstance(found, httpx2.Response):
+                    return found
+                prepared = await self._prepared(wire, request, found)
         except MemeditError as error:
             return refusal(wire, error)
         if prepared.answer is not None:
@@ -96,6 +133,35 @@ class AsyncEditingTransport(httpx2.AsyncBaseTransport):
         response = await self.inner.handle_async_request(forwarded(request, prepared))
         response.headers.update(prepared.headers)
         if prepared.guard is None or response.status_code != 200:
+            return response
+        return await async_guarded(wire, prepared.guard, response)
+
+    async def _prepared(
+        self, wire: WireFormat, request: httpx2.Request, failed: Counterfactual | None = None
+    ) -> Prepared:
+        return await run_async(
+            self.road.plan(wire, request, failed),
+            lambda queries: anyio.to_thread.run_sync(self.road.router.decide, queries),
+            lambda step: self._call(side_request(request, wire, step)),
+        )
+
+    async def _elsewhere(
+        self, wire: WireFormat, prepared: Prepared
+    ) -> httpx2.Response | Counterfactual | None:
+        """Ask the counterfactual model; return its whole answer, or it as failed."""
+        call = self.road.counterfactual
+        if call is None:
+            return None
+        try:
+            response = await self.inner.handle_async_request(call.request(wire, prepared))
+            await response.aread()
+        except httpx2.TransportError as error:
+            return call.lost(error)
+        failed = call.failed(wire, response)
+        if failed is not None:
+            return failed
+        response.headers.update(prepared.headers)
+        if prepared.guard is None:
             return response
         return await async_guarded(wire, prepared.guard, response)
 
@@ -156,13 +222,15 @@ def _set_up(
     memory: str | EditMemory | None, settings: Settings | None
 ) -> tuple[Road, EditMemory | None, dict[str, Any]]:
     chosen = settings if settings is not None else read_settings()
+    served = counterfactual_settings(chosen)
     owned = open_memory(memory, chosen) if memory is None or isinstance(memory, str) else None
     opened = owned if owned is not None else memory
     road = Road(
-        open_router(opened, chosen),  # type: ignore[arg-type]
+        open_router(opened, chosen, counterfactual=True),  # type: ignore[arg-type]
         chosen.memory.namespace,
         chosen.serve.on_memory_failure,
         open_answerer(chosen),
+        CounterfactualCall(served) if served is not None else None,
     )
     timeout = httpx2.Timeout(chosen.serve.read_timeout, connect=chosen.serve.connect_timeout)
     return road, owned, {"timeout": timeout, "follow_redirects": True}

@@ -15,7 +15,7 @@ from memedit.routing.headers import response_headers
 from memedit.routing.options import RequestOptions
 from memedit.routing.route import Route, RouteQuery, joined
 from memedit.routing.steps import Need, OwnAnswer, Prepared
-from memedit.routing.wire.base import TextPrompt, WireFormat
+from memedit.routing.wire.base import Prompt, TextPrompt, WireFormat
 from memedit.routing.wire.choices import ChoiceAnswers
 from memedit.routing.wire.document import Path
 from memedit.routing.wire.own import NOTHING_SPENT, Said, TokenUsage, spoken
@@ -141,7 +141,7 @@ def _unfit(
         return "token-ids"
     if any(value.get(name) not in (None, 1) for name in ("n", "best_of")):
         return "n"
-    more = next((name for name in _ASKS_FOR_MORE if _given(value.get(name))), None)
+    more = asks_for_more(value)
     if more is not None:
         return more
     if len(query.text) > LONGEST_QUESTION:
@@ -151,7 +151,7 @@ def _unfit(
     if prompt.place.path[0] == "messages":
         if prompt.place.path[1] != len(value["messages"]) - 1:
             return "continues"
-        if _has_more_than_text(_at(value, prompt.place.path[:3])):
+        if has_more_than_text(value, prompt):
             return "parts"
     erases = (one.candidate.edit.request.operation is Operation.ERASE for one in routes[0].applied)
     return "erasure" if any(erases) else None  # the model's answer can be watched, ours cannot
@@ -164,8 +164,16 @@ def _given(asked: Any) -> bool:
     return asked is not None and asked is not False and asked not in ("", [])
 
 
-def _has_more_than_text(content: Any) -> bool:
-    """Tell whether beside the asked text stand images or the like."""
+def asks_for_more(value: Mapping[str, Any]) -> str | None:
+    """Return the field by which a body asks for more than one text in words, if there is one."""
+    return next((name for name in _ASKS_FOR_MORE if _given(value.get(name))), None)
+
+
+def has_more_than_text(value: Mapping[str, Any], prompt: Prompt) -> bool:
+    """Tell whether beside the asked text of a chat stand images or the like."""
+    if prompt.place.path[0] not in ("messages", "input") or len(prompt.place.path) < 3:
+        return False
+    content = _at(value, prompt.place.path[:3])
     parts = content if isinstance(content, list) else []
     return any(
         not isinstance(part, str) and part.get("type", "text") not in _TEXT_PARTS for part in parts

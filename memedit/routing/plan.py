@@ -10,6 +10,7 @@ from memedit.errors import MemoryFailure
 from memedit.incontext.base import NONE_SHOWN, Insertion
 from memedit.routing.answering import Answerer, answered
 from memedit.routing.apply import Readable, insert, read_all
+from memedit.routing.counterfactual import Counterfactual, directed
 from memedit.routing.guard import Guard
 from memedit.routing.headers import response_headers
 from memedit.routing.options import RequestOptions
@@ -49,6 +50,7 @@ def prepare(
     on_memory_failure: OnMemoryFailure = "open",
     adapters: bool = False,
     answerer: Answerer | None = None,
+    counterfactual: Counterfactual | None = None,
 ) -> Plan:
     """Plan one request: read it, have it routed, apply the routes.
 
@@ -69,6 +71,8 @@ def prepare(
         adapters: whether routes may go to an adapter, which the driver then provides.
         answerer: answers prompts that depend on edits through another hop; ``None``: these edits
             go into the context, too.
+        counterfactual: the model for prompts that an edit answers by itself, where the driver can
+            ask it; ``None``: these edits go into the context, too.
 
     Yields:
         What it needs of its driver, see ``memedit.routing.steps`` and ``memedit.routing.drive``.
@@ -91,7 +95,8 @@ def prepare(
     try:
         if not prompts:
             return (yield from _unread(wire, body, document, unread, options))
-        return (yield from _routed(router, wire, body, document, prompts, options, answerer))
+        others = (answerer, counterfactual)
+        return (yield from _routed(router, wire, body, document, prompts, options, *others))
     except MemoryFailure:
         if on_memory_failure == "closed":
             raise
@@ -128,6 +133,7 @@ def _routed(
     prompts: Sequence[Prompt],
     options: RequestOptions,
     answerer: Answerer | None,
+    counterfactual: Counterfactual | None,
 ) -> Plan:
     model = document.value.get("model")
     tokenizer = Tokenizer(model if isinstance(model, str) else None)
@@ -156,6 +162,7 @@ def _routed(
         if isinstance(outcome, Prepared):
             return outcome
         decided = outcome
+    decided = directed(counterfactual, document, readable, decided)
     decided = yield from _with_room(router, document, readable, decided, wire.surface)
     routes, longer, erasing = list(decided), False, list[int]()
     for number, (one, route) in enumerate(zip(readable, decided, strict=True)):
@@ -196,7 +203,9 @@ def _finished(
     altered = longer and _asks_about_its_prompt(document.value)
     note = PROMPT_ALTERED if altered else None
     headers = response_headers(routes, note=note, detail=options.detail)
-    return Prepared(document.to_bytes(), tuple(routes), True, headers, note, guard, adapter)
+    elsewhere = any(route.action is Action.COUNTERFACTUAL for route in routes)
+    changed = document.to_bytes()
+    return Prepared(changed, tuple(routes), True, headers, note, guard, adapter, elsewhere)
 
 
 def _not_written(route: Route, note: str | None) -> Route:

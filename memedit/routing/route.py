@@ -56,6 +56,8 @@ class Route:
     """The adapter that the request goes to."""
     carried: tuple[str, ...] = ()
     """``id@version`` of those applied edits that the adapter holds: they need no words."""
+    instead: Route | None = field(default=None, compare=False)
+    """Of a route to the counterfactual model: what is done where that model cannot be asked."""
     agent: Mapping[str, Any] | None = field(default=None, compare=False)
     """What an agent did, hop by hop, JSON-ready; also where it came to no answer."""
 

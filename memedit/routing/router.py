@@ -13,6 +13,7 @@ import numpy.typing as npt
 from memedit.errors import MemeditError, MemoryFailure
 from memedit.incontext.base import InContextMethod, Insertion
 from memedit.routing.adapting import AdapterChooser
+from memedit.routing.counterfactual import insertion_of, to_counterfactual
 from memedit.routing.route import Reason, Route, RouteQuery, joined
 from memedit.routing.selection import merged, selected
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
@@ -73,6 +74,7 @@ class Router:
         max_edits: int = 4,
         gate: Gate | None = None,
         adapters: AdapterChooser | None = None,
+        counterfactual: bool = False,
         now: Callable[[], datetime] = _now,
     ) -> None:
         """Wire a router.
@@ -86,6 +88,8 @@ class Router:
             gate: tells before anything is encoded whether a query's texts may concern an edit of
                 its namespaces; those that cannot pass.
             adapters: chooses the adapter that a prompt goes to; none: everything in context.
+            counterfactual: whether a prompt that an edit answers by itself, and that goes to no
+                adapter, goes to the counterfactual model.
             now: the moment for which edits must be valid, aware.
 
         """
@@ -96,6 +100,7 @@ class Router:
         self._max_edits = max_edits
         self._gate = gate
         self._adapters = adapters
+        self._counterfactual = counterfactual
         self._now = now
 
     def decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
@@ -123,6 +128,8 @@ class Router:
         """
         if not route.in_context:
             return Insertion()
+        if route.action is Action.COUNTERFACTUAL:
+            return insertion_of(route)
         name, method = self._methods[surface]
         edits = [decision.candidate.edit for decision in route.in_context]
         try:
@@ -160,7 +167,8 @@ class Router:
                 if decided is not None:
                     routes[number] = self._adapters.choose(query, decided)
         self._demonstrate(queries, routes, vectors)
-        return [route for route in routes if route is not None]
+        made = [route for route in routes if route is not None]
+        return [to_counterfactual(route) for route in made] if self._counterfactual else made
 
     def _demonstrate(
         self,

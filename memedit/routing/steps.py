@@ -90,6 +90,8 @@ class Prepared:
     """What the answer must not tell; none where no erasure was applied."""
     adapter: str | None = None
     """The adapter that the body names as its model."""
+    counterfactual: bool = False
+    """Whether it goes to the counterfactual model's server, which the body names as its model."""
     answer: OwnAnswer | None = None
     """What is sent back, with ``headers``, instead of forwarding anything."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from memedit.config import AdapterSettings, ServeSettings
+from memedit.config import AdapterSettings, SeracSettings, ServeSettings
 from memedit.errors import MemeditError, UpstreamError
 from memedit.library import Library
 from memedit.routing import Router, WireFormat, wire_for
@@ -23,8 +24,10 @@ from memedit.serving.asgi import (
 )
 from memedit.serving.auth import Guard, Unauthorized, refuse_exposure
 from memedit.serving.batcher import DecisionBatcher
+from memedit.serving.counterfactual import CounterfactualServer
 from memedit.serving.departure import UntilClientLeaves
 from memedit.serving.edit_api import create_edit_api
+from memedit.serving.enriching import EnrichmentQueue
 from memedit.serving.exchange import CLIENT_GONE, Exchange, Noting
 from memedit.serving.health import Readiness
 from memedit.serving.logs import log_request
@@ -37,6 +40,7 @@ from memedit.serving.upstream import Upstream, UpstreamCut, relay, request_heade
 from memedit.types import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
+    from memedit.enrichment import Ask, Enricher
     from memedit.memory import EditMemory
 
 log = logging.getLogger(__name__)
@@ -57,6 +61,8 @@ def create_app(
     namespace: str = DEFAULT_NAMESPACE,
     adapters: AdapterSettings | None = None,
     answerer: Answerer | None = None,
+    counterfactual: SeracSettings | None = None,
+    enrich: Callable[[Ask], Enricher] | None = None,
 ) -> App:
     """Make the proxy's ASGI app; it opens its connections when its lifespan starts.
 
@@ -67,6 +73,9 @@ def create_app(
         namespace: of requests that name none.
         adapters: the section of that name; without a library in it no adapters are used.
         answerer: answers prompts that depend on edits through another hop.
+        counterfactual: the section ``serac``, where the router sends prompts to that model.
+        enrich: makes what generates further questions for written edits, given what asks the
+            upstream; ``None``: none are generated.
 
     Raises:
         SettingsError: the settings would let strangers edit, or the upstream is no URL.
@@ -74,7 +83,7 @@ def create_app(
     """
     refuse_exposure(settings)
     chosen = adapters or AdapterSettings()
-    return Proxy(settings, router, memory, namespace, chosen, answerer)
+    return Proxy(settings, router, memory, namespace, chosen, answerer, counterfactual, enrich)
 
 
 class Proxy:
@@ -88,6 +97,8 @@ class Proxy:
         namespace: str,
         adapters: AdapterSettings,
         answerer: Answerer | None = None,
+        counterfactual: SeracSettings | None = None,
+        enrich: Callable[[Ask], Enricher] | None = None,
     ) -> None:
         self._settings = settings
         self._guard = Guard(settings)
@@ -110,6 +121,9 @@ class Proxy:
                 memory.adapters.view,
                 memory.refresh,
             )
+        self._counterfactual: CounterfactualServer | None = None
+        if counterfactual is not None:
+            self._counterfactual = CounterfactualServer(counterfactual, settings)
         self._model_api = ModelApi(
             settings,
             router,
@@ -120,8 +134,20 @@ class Proxy:
             namespace,
             self._residency,
             answerer,
+            self._counterfactual,
         )
-        self._edit_api = create_edit_api(settings, self._guard, router, memory, namespace)
+        self._enriching: EnrichmentQueue | None = None
+        if enrich is not None:
+            key = settings.upstream_api_key
+            self._enriching = EnrichmentQueue(enrich, self._upstream, key, self._metrics)
+        self._edit_api = create_edit_api(
+            settings,
+            self._guard,
+            router,
+            memory,
+            namespace,
+            *((self._enriching.put,) if self._enriching is not None else ()),
+        )
         self._pages = Pages(
             self._guard, self._metrics, self._upstream, Readiness(self._upstream, memory.stats)
         )
@@ -141,15 +167,23 @@ class Proxy:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await self._upstream.open()
+                if self._counterfactual is not None:
+                    await self._counterfactual.open()
                 self._batcher.start()
+                if self._enriching is not None:
+                    self._enriching.start()
                 if self._residency is not None:
                     self._residency.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self._batcher.close()
+                if self._enriching is not None:
+                    await self._enriching.close()
                 if self._residency is not None:
                     await self._residency.close()
                 await self._upstream.close()
+                if self._counterfactual is not None:
+                    await self._counterfactual.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

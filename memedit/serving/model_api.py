@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,10 +33,12 @@ from memedit.routing import (
     run_sync,
 )
 from memedit.routing.answering import Answerer
+from memedit.routing.counterfactual import Counterfactual
 from memedit.routing.plan import Composer
 from memedit.serving.asgi import Receive, Reply, Scope, Send, read_body
 from memedit.serving.auth import Guard
 from memedit.serving.batcher import DecisionBatcher
+from memedit.serving.counterfactual import CounterfactualServer, CounterfactualUnavailable
 from memedit.serving.departure import UntilClientLeaves
 from memedit.serving.exchange import Exchange
 from memedit.serving.guarded import relay_watched, watched
@@ -68,6 +71,7 @@ class ModelApi:
         namespace: str,
         residency: Residency | None = None,
         answerer: Answerer | None = None,
+        counterfactual: CounterfactualServer | None = None,
     ) -> None:
         self._settings = settings
         self._router = router
@@ -78,6 +82,7 @@ class ModelApi:
         self._namespaces = (namespace,)
         self._residency = residency
         self._answerer = answerer
+        self._counterfactual = counterfactual
         self._tracer = trace.get_tracer("memedit")
 
     async def answer(
@@ -100,9 +105,13 @@ class ModelApi:
                 for provide in (self._provide, self._provide, _no_longer):
                     async with AsyncExitStack() as held:
                         ready = partial(provide, held=held, headers=headers)
-                        prepared = await self._prepare(
-                            wire, exchange, body, options, headers, ready
-                        )
+                        about = (wire, exchange, body, options, headers, ready)
+                        prepared = await self._prepare(*about)
+                        if prepared.counterfactual:
+                            failed = await self._elsewhere(wire, exchange, prepared, scope, send)
+                            if failed is None:
+                                return
+                            prepared = await self._prepare(*about, failed)
                         span.set_attributes(
                             {"memedit.route": exchange.route, "memedit.reason": exchange.reason}
                         )
@@ -153,6 +162,31 @@ class ModelApi:
             exchange.bytes_out = await relay(response, send, prepared.headers)
             return True
 
+    async def _elsewhere(
+        self,
+        wire: WireFormat,
+        exchange: Exchange,
+        prepared: Prepared,
+        scope: Scope,
+        send: Send,
+    ) -> Counterfactual | None:
+        """Have the counterfactual model answer; return it as failed where it gave no answer."""
+        server = self._counterfactual
+        if server is None:
+            raise RuntimeError("a plan named a counterfactual model that nobody gave it")
+        try:
+            reply, outcome = await server.ask(wire, scope, prepared)
+        except CounterfactualUnavailable as error:
+            return replace(server.model, failed=error.reason)
+        if prepared.guard is not None:
+            exchange.guard = outcome
+            self._metrics.guarded.labels(outcome).inc()
+        exchange.status = 200
+        exchange.started = True
+        exchange.bytes_out = len(reply.body)
+        await reply.send(send)
+        return None
+
     async def _provide(
         self, need: NeedAdapter, *, held: AsyncExitStack, headers: CIMultiDict[str]
     ) -> None:
@@ -191,7 +225,11 @@ class ModelApi:
         options: RequestOptions,
         headers: CIMultiDict[str],
         provide: Callable[[NeedAdapter], Coroutine[Any, Any, None]],
+        counterfactual: Counterfactual | None = None,
     ) -> Prepared:
+        """Decide and write; ``counterfactual`` stands in for that model once it has failed."""
+        if counterfactual is None and self._counterfactual is not None:
+            counterfactual = self._counterfactual.model
         begun = time.perf_counter()
         plan = prepare(
             self._router,
@@ -201,6 +239,7 @@ class ModelApi:
             on_memory_failure=self._settings.on_memory_failure,
             adapters=self._residency is not None,
             answerer=self._answerer,
+            counterfactual=counterfactual,
         )
         try:
             prepared = await self._drive(plan, headers, provide, in_thread=len(body) > LONG_BODY)

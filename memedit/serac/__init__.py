@@ -1,0 +1,1 @@
+"""SERAC's training: a small counterfactual model, and the classifier of its scope."""
