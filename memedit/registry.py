@@ -7,12 +7,11 @@ is asked for.  Other distributions add parts through entry points of the same gr
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib
 import importlib.metadata
 import importlib.util
-import threading
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,14 @@ from memedit.errors import InvalidInputError, UnknownNameError
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
 
-# CPython 3.11 counts the depth of all threads' syntax trees in one place (gh-106905): two at once
-# raise SystemError now and then.
-_PARSING = threading.Lock()
+# Not read by `ast`: CPython 3.11 counts the depth of all syntax trees of a process in one place
+# (gh-106905), and whoever formats a traceback meanwhile, in another thread or in a finalizer, makes
+# both fail with SystemError.
+_MARKED = re.compile(
+    r"""^@register\(\s*(["'])(?P<name>[^"'\n]+)\1\s*\)[^\S\n]*(?:\#.*)?\n"""
+    r"""(?:[@\s)#][^\n]*\n|[^\S\n]+[^\n]*\n|\n)*?class[ ]+(?P<part>\w+)""",
+    re.MULTILINE,
+)
 
 
 def register(name: str) -> Callable[[C], C]:
@@ -112,19 +116,6 @@ def _names_in_package(package: str) -> list[tuple[str, str]]:
         source = file.read_text(encoding="utf-8")
         if "@register(" not in source:
             continue
-        with _PARSING:
-            tree = ast.parse(source, filename=str(file))
-        for node in tree.body:
-            if not isinstance(node, ast.ClassDef):
-                continue
-            for mark in node.decorator_list:
-                if (
-                    isinstance(mark, ast.Call)
-                    and isinstance(mark.func, ast.Name)
-                    and mark.func.id == "register"
-                    and len(mark.args) == 1
-                    and isinstance(mark.args[0], ast.Constant)
-                    and isinstance(mark.args[0].value, str)
-                ):
-                    found.append((mark.args[0].value, f"{package}.{file.stem}:{node.name}"))
+        for mark in _MARKED.finditer(source):
+            found.append((mark["name"], f"{package}.{file.stem}:{mark['part']}"))
     return found

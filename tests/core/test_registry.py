@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import gc
 import importlib.metadata
 import sys
 from pathlib import Path
@@ -92,3 +94,31 @@ def test_register_marks_only_the_class() -> None:
     class X: ...
 
     assert X.registered_name == "x"  # type: ignore[attr-defined]
+
+
+def test_other_marks_and_comments_may_stand_between(parts: Registry[Part], tmp_path: Path) -> None:
+    (tmp_path / "fictional_parts" / "marked.py").write_text(
+        "from memedit.registry import register\nfrom dataclasses import dataclass\n\n\n"
+        "@register('marked')  # by its name\n@dataclass(\n    frozen=True,\n)\n# so far\n"
+        "class Marked:\n"
+        '    """As in ``@register("not-this")``."""\n\n\n'
+        "@dataclass\nclass Other: ...\n"
+    )
+    assert parts.names() == ("explodes", "first-part", "loose", "marked")
+
+
+def test_names_are_read_while_others_make_syntax_trees(parts: Registry[Part]) -> None:
+    """A traceback that a finalizer formats makes one; CPython 3.11 then fails in both."""
+
+    def interrupt(phase: str, info: dict[str, int]) -> None:
+        ast.parse("x = ((1))")
+
+    before = gc.get_threshold()
+    gc.callbacks.append(interrupt)
+    gc.set_threshold(20)
+    try:
+        for _ in range(20):
+            assert parts.names() == ("explodes", "first-part", "loose")
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(interrupt)

@@ -135,9 +135,14 @@ class RawUpstream:
                 )
                 leaving = asyncio.ensure_future(reader.read(1))
                 await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                if leaving.done() and not answering.done():
+                gone = leaving.done() and not answering.done()
+                # Whoever is still being written to when it leaves shows in the writing alone.
+                broken = answering.done() and isinstance(answering.exception(), ConnectionError)
+                if gone or broken:
                     request.aborted.set()
                     answering.cancel()
+                    leaving.cancel()
+                    await asyncio.gather(answering, leaving, return_exceptions=True)
                     break
                 answering.result()
                 if leaving.done():
