@@ -22,7 +22,7 @@ OTHERS = {"convsent": 3, "multihop": 3, "sanitation": 3, "wikibio": 3}
 """Tasks, and how many cases of each are asked about."""
 METRICS = (
     *("edit_success", "generality", "multihop", "retention", "locality", "sentiment"),
-    "general_ability_kept",
+    *("locality_cleaned", "general_ability_kept"),
 )
 SCORINGS = ("generated", "teacher_forced")
 Found = dict[tuple[str, str, str, str], dict[str, Any]]
