@@ -37,8 +37,13 @@ class Difference:
 
     @property
     def apart(self) -> bool | None:
-        """Whether the two 95% intervals do not overlap; None where one row has none."""
+        """Whether the two 95% intervals do not overlap; None where one row has none.
+
+        Cases drawn again out of one case are always the same: that is no interval.
+        """
         now, then = self.now, self.earlier
+        if 1 in (now.cases, then.cases):
+            return None
         if now.low is None or now.high is None or then.low is None or then.high is None:
             return None
         return now.low > then.high or now.high < then.low
