@@ -61,7 +61,9 @@ def test_more_similar_is_never_less_probable(classifier: ScopeClassifier) -> Non
 
     probabilities = [decision.probability for decision in decisions]
     assert probabilities == sorted(probabilities)
-    assert probabilities[-1] > 0.85
+    # exp(-d) of a learned projection reaches 1 only where prompt and edit fall on one point
+    name = vars(type(classifier))["registered_name"]
+    assert probabilities[-1] > (0.85 if name == "serac" else 0.9)
 
 
 def test_labels_follow_the_threshold(classifier: ScopeClassifier) -> None:
