@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from memedit.scope.pair_weights import read_weights
 from memedit.scope.training import fine_tune
 from memedit.scope.training.fine_tune import Recipe, read_pairs, train
 from memedit.scope.training.finish import LAST, export_weights
-from memedit.scope.training.mining import KEPT_EASY, mined
-from memedit.scope.training.pairs import Pair
+from memedit.scope.training.mining import KEPT_EASY, Judge, mined
+from memedit.scope.training.pairs import PRESUMED, Pair
 from memedit.types import ScopeLabel
 
 
@@ -45,6 +46,17 @@ def test_what_is_doubted_stays_with_a_share_of_the_rest() -> None:
     assert len(kept) - len(doubted) == pytest.approx(KEPT_EASY * len(sure), rel=0.15)
     assert kept == [pair for pair in everything if pair in set(kept)]
     assert [p for p in mined(sure, judge, told.append)] == [p for p in kept if p in set(sure)]
+
+
+def test_a_label_that_was_presumed_goes_where_the_first_round_contradicts_it() -> None:
+    told = [pair for pair in pairs(20, "Told")]
+    presumed = [replace(pair, kind=PRESUMED + "other") for pair in pairs(20, "Presumed")]
+
+    def judge_as(value: float) -> Judge:
+        return lambda some: np.full(len(some), value)
+
+    assert list(mined([*told, *presumed], judge_as(0.2), lambda _: None)) == told
+    assert list(mined([*told, *presumed], judge_as(0.4), lambda _: None)) == [*told, *presumed]
 
 
 def test_rounds_follow_one_another_and_go_on_where_they_were(

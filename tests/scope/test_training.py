@@ -12,7 +12,7 @@ from memedit.errors import DatasetError
 from memedit.scope.pair_input import HIDDEN
 from memedit.scope.training.facts import Asked, Fact, read_facts
 from memedit.scope.training.finish import expected_calibration_error, fit_temperature
-from memedit.scope.training.pairs import held_out, hide, make_pairs
+from memedit.scope.training.pairs import PRESUMED, held_out, hide, make_pairs
 from memedit.types import EditRequest, ScopeLabel
 
 NAMES = [f"Person {letter}{number}" for letter in "ABCDEF" for number in range(8)]
@@ -51,7 +51,7 @@ def test_pairs_hide_subjects_keep_labels_and_repeat_themselves() -> None:
     for pair in pairs:
         asked = [r for r in ("mother", "home town", "favourite dish") if r in pair.prompt.lower()]
         changed = next(r for r in ("mother", "home town", "favourite dish") if r in pair.edit)
-        if pair.kind == "other" and len(asked) == 1:
+        if pair.kind == PRESUMED + "other" and len(asked) == 1:
             assert asked != [changed]
         if pair.kind == "direct" and len(asked) == 1:
             assert asked == [changed]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from memedit.scope.training.pairs import Pair
+from memedit.scope.training.pairs import PRESUMED, Pair
 
 Floats = npt.NDArray[np.float64]
 Judge = Callable[[Sequence[Pair]], Floats]
@@ -22,6 +22,9 @@ SURE = 0.93
 """From this probability on a pair is told right with certainty."""
 HOPELESS = 0.02
 """Below it the label is more likely wrong than the classifier."""
+PRESUMED_HOPELESS = 0.3
+"""The same for a label that was only presumed: a round over what is doubted would learn just those
+labels that are wrong ("Who is X married to?" does not ask for the spouse of X)."""
 KEPT_EASY = 0.2
 """Of the pairs that are sure, the share that stays, so that nothing is unlearnt."""
 
@@ -42,7 +45,8 @@ def mined(pairs: Sequence[Pair], judge: Judge, told: Callable[[int], None]) -> I
     for first in range(0, len(pairs), _AT_ONCE):
         part = pairs[first : first + _AT_ONCE]
         for pair, probability in zip(part, judge(part), strict=True):
-            if HOPELESS <= probability < SURE or (probability >= SURE and _stays(pair)):
+            hopeless = PRESUMED_HOPELESS if pair.kind.startswith(PRESUMED) else HOPELESS
+            if hopeless <= probability < SURE or (probability >= SURE and _stays(pair)):
                 yield pair
         told(len(part))
 

@@ -24,6 +24,12 @@ from memedit.types import ScopeLabel
 
 Encode = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
+PRESUMED = "presumed "
+"""Begins the kind of a pair whose two facts only look like different relations.
+
+Most benchmarks name no relations, so that two ways of asking one relation may stand as two.
+"""
+
 _NOUN = re.compile(
     rf"^(?:What|Who|Which)? ?(?:is|are|was|were)? ?([Tt]he (?:name of the )?[^?.,]*{HIDDEN})"
     r"(?: is| are| was)?[?.]?$"
@@ -205,10 +211,10 @@ class _Maker:
             # the nearer, the more instructive
             if rng.random() < 0.15 + max(0.0, alike):
                 text = rng.choice((other.prompt, *other.direct))
-                yield self._pair(text, mine, ScopeLabel.UNRELATED, "other")
+                yield self._pair(text, mine, ScopeLabel.UNRELATED, PRESUMED + "other")
             if other.dependent and alike < 0.5 and rng.random() < 0.7:
                 text = rng.choice(other.dependent)
-                yield self._pair(text, mine, ScopeLabel.UNRELATED, "other chain")
+                yield self._pair(text, mine, ScopeLabel.UNRELATED, PRESUMED + "other chain")
         if rng.random() < 0.5:
             yield from self._composed(entry, edit())
         if rng.random() < 0.12:
@@ -223,7 +229,7 @@ class _Maker:
         outer = self._rng.choice((entry.prompt, *entry.direct))
         chain = outer.replace(HIDDEN, noun)
         yield self._pair(chain, inner, ScopeLabel.DEPENDENT, "composed")
-        yield self._pair(chain, edit, ScopeLabel.UNRELATED, "outer")
+        yield self._pair(chain, edit, ScopeLabel.UNRELATED, PRESUMED + "outer")
 
     def _alike(self, one: _Entry, other: _Entry) -> float:
         pair = [self._vectors[self._place[it.prompt]] for it in (one, other)]
