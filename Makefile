@@ -8,8 +8,9 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 # pytest's own options: make test PYTEST="-k bytes -x"
 PYTEST ?=
-# Processes that run tests; 0: this one alone, which is what a debugger wants: make test JOBS=0
-JOBS ?= 2
+# Processes that run tests; 0: this one alone, which is what a debugger wants: make test JOBS=0.
+# One more than the two cores that it is meant for: some tests mostly wait for servers.
+JOBS ?= 3
 # memedit demo's own options: make demo DEMO=--json
 DEMO ?=
 

@@ -19,6 +19,8 @@ from tests.live_server import LiveServer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 END_TO_END = "tests/e2e/"
+OWN_SERVER = ("tests/e2e/test_adapters.py", "tests/e2e/test_vllm_plugin.py")
+"""These start a vLLM of their own, with other flags than that which the rest shares."""
 # How long an example takes says more about the machine than about memedit.
 hypothesis_settings.register_profile(
     "memedit", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -31,7 +33,7 @@ SECTIONS = tuple(f"MEMEDIT_{section.upper()}" for section in Settings.sections)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put what needs a running stack last: servers that only wait still take their share.
 
-    With several processes it comes first: one of them does all of it, the others the rest.
+    With several processes it comes first: it takes longest, and mostly waits for servers.
     """
     several = hasattr(config, "workerinput")
     items.sort(key=lambda item: item.nodeid.startswith(END_TO_END) is not several)
@@ -39,12 +41,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the end-to-end suite in one process, and every other file, for their fixtures' sake."""
+    """Keep what shares a vLLM in one process, and every other file, for their fixtures' sake."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByStack(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return END_TO_END if nodeid.startswith(END_TO_END) else nodeid.split("::", 1)[0]
+            file = nodeid.split("::", 1)[0]
+            shared = file.startswith(END_TO_END) and file not in OWN_SERVER
+            return END_TO_END if shared else file
 
     return ByStack(config, log)
 
