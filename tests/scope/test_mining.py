@@ -55,8 +55,8 @@ def test_a_label_that_was_presumed_goes_where_the_first_round_contradicts_it() -
     def judge_as(value: float) -> Judge:
         return lambda some: np.full(len(some), value)
 
-    assert list(mined([*told, *presumed], judge_as(0.2), lambda _: None)) == told
-    assert list(mined([*told, *presumed], judge_as(0.4), lambda _: None)) == [*told, *presumed]
+    assert list(mined([*told, *presumed], judge_as(0.4), lambda _: None)) == told
+    assert list(mined([*told, *presumed], judge_as(0.6), lambda _: None)) == [*told, *presumed]
 
 
 def test_rounds_follow_one_another_and_go_on_where_they_were(
