@@ -80,8 +80,7 @@ MEASURED: dict[str, dict[str, list[set[str]]]] = {
     },
     "pair": {
         "plain": [{Q}, {P}],
-        # a benchmark that it learnt from calls "married to" and "spouse" two relations
-        "in other words": [{Q}, {M}, set(), {P}],
+        "in other words": [{Q}, {M}, {"Ada Lovelace"}, {P}],
         "another relation": [set(), set(), set()],
         # it reads what is asked about, not whether the answer is wanted
         "negation": [{Q}, {Q}, {Q}],
@@ -90,7 +89,7 @@ MEASURED: dict[str, dict[str, list[set[str]]]] = {
         # each mention is judged by itself
         "two subjects": [{Q, M}, {P, "Ada Lovelace"}],
         # never trained on: words like "capital" carry it, or nothing does
-        "other languages": [set(), {Q}, {Q}, set()],
+        "other languages": [{Q}, {Q}, {Q}, set()],
     },
 }
 
