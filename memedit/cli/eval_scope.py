@@ -6,13 +6,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json_array, print_table
-from memedit.errors import UnknownNameError
+from memedit.cli.scope_rivals import open_rivals
 
 if TYPE_CHECKING:
     from memedit.evaluation.cases import EditCase
@@ -32,9 +33,21 @@ def scope(
         ),
     ],
     classifier: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Scope classifier; else the settings'.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=DIR]",
+            help="Scope classifier, perhaps with a folder of weights; repeatable. Else the "
+            "settings'.",
+        ),
     ] = None,
     weights: opt.ScopeWeights = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw recall against false alarms, all classifiers in one: .svg, .png or .pdf.",
+        ),
+    ] = None,
     fill: Annotated[
         int,
         typer.Option(min=0, help="Fill the memory up to so many edits with invented ones."),
@@ -75,20 +88,26 @@ def scope(
     Every kind of prompt is counted raw, and cleaned of prompts that may ask the very thing that an
     edit changes; once at the threshold that these files would choose, once at the shipped one.
 
-    Example: memedit eval scope --dataset knowedit:zsre.json --classifier pair --false-alarms 0.01
+    Example: memedit eval scope --dataset knowedit:zsre.json --classifier pair --classifier cosine
+    --false-alarms 0.01 --plot recall.svg
     """
     from memedit.cli.enrich import live_edits
     from memedit.cli.enriching import enrich_edits
+    from memedit.cli.eval_told import need_cases
     from memedit.config import Settings
     from memedit.evaluation.aliases import with_aliases
     from memedit.evaluation.datasets import load_dataset
-    from memedit.evaluation.scoping import measure_scope, scope_probes
+    from memedit.evaluation.scoping import measure_scope, recall_curves, scope_probes
     from memedit.memory import EditMemory
-    from memedit.scope.catalog import open_classifier
     from memedit.scope.encoder import open_encoder
 
+    if plot is not None:
+        from memedit.evaluation.plots_scope import check_scope_plot, save_rivals_plot
+
+        check_scope_plot(plot)
     settings = Settings.read(config, {"scope": {"weights": weights}})
     data = load_dataset(dataset, limit=limit)
+    need_cases(data)
     cases = data.cases
     if aliases:
         aliased = with_aliases(cases)
@@ -99,17 +118,10 @@ def scope(
         )
     edits, probes = scope_probes(cases, _unseen if held_out else lambda case: True)
     encoder = open_encoder(settings.encoder)
-    try:
-        judge = open_classifier(
-            classifier or settings.scope.classifier,
-            encoder,
-            threshold=settings.scope.threshold,
-            weights=settings.scope_weights,
-        )
-    except UnknownNameError as error:
-        raise typer.BadParameter(str(error), param_hint="--classifier") from None
-    if judge.note:
-        typer.echo(judge.note, err=True)
+    judges = open_rivals(classifier, weights, settings, encoder)
+    for judge in judges.values():
+        if judge.note:
+            typer.echo(judge.note, err=True)
     if dropped:
         for probe in probes:
             if probe.faulty:
@@ -125,21 +137,37 @@ def scope(
                 f"made of {done.unchanged:,}",
                 err=True,
             )
-        rows = measure_scope(
+        judged = {
+            name: _judged(memory, judge, [probe.text for probe in probes], places,
+                          settings.scope.candidates)
+            for name, judge in judges.items()
+        }  # fmt: skip
+    rows = [
+        (name, row)
+        for name, found in judged.items()
+        for row in measure_scope(
             probes,
-            lambda texts: _judged(memory, judge, texts, places, settings.scope.candidates),
+            lambda texts, found=found: found,  # type: ignore[misc]
             edits=len(places),
-            shipped=judge.threshold,
+            shipped=judges[name].threshold,
             false_alarms=false_alarms,
             max_edits=settings.scope.max_edits,
         )
+    ]
+    if plot is not None:
+        unrelated = sum(not probe.own and not probe.faulty for probe in probes)
+        curves = {name: recall_curves(probes, found) for name, found in judged.items()}
+        save_rivals_plot(curves, false_alarms, unrelated, plot)
     if json:
-        print_json_array([_shown(row) for row in rows])
+        print_json_array([{"classifier": name} | _shown(row) for name, row in rows])
         return
     columns = ("kind", "n", "auroc", "recall", "own edit", "false alarms", "threshold", "from",
                "cleaned")  # fmt: skip
-    title = f"{dataset}: {len(places):,} edits in memory"
-    print_table(columns, [_cells(row) for row in rows], title)
+    for name in judged:
+        title = f"{dataset}: {len(places):,} edits in memory, {name}"
+        print_table(columns, [_cells(row) for of, row in rows if of == name], title)
+    if plot is not None:
+        typer.echo(f"drawn in {plot}")
 
 
 def _unseen(case: EditCase) -> bool:

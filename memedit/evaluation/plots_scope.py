@@ -5,10 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.evaluation.plots_trace import check_format
 from memedit.evaluation.report.svg import color
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Curve = Sequence[tuple[float, float]]
 """(share of ordinary prompts, share of prompts that should fire) on which something fires."""
@@ -48,9 +53,54 @@ def save_scope_plot(
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    for place, (kind, points) in enumerate(curves.items()):
+    _draw(axes, curves, accepted, prompts)
+    axes.set_xlabel(f"false alarms: share of {prompts:,} ordinary prompts on which an edit fires")
+    axes.set_ylabel("share of prompts that should fire, and do")
+    if curves:
+        axes.legend(loc="lower right", frameon=False)
+    _save(figure, path)
+
+
+def save_rivals_plot(
+    curves: Mapping[str, Mapping[str, Curve]], accepted: float, prompts: int, path: Path
+) -> None:
+    """Draw several classifiers against each other: a panel per kind of prompt that should fire.
+
+    Args:
+        curves: by classifier, then by kind; the kinds are those of the first.
+        accepted: a rate of false alarms, marked by a line.
+        prompts: unrelated prompts; below one of them the axis is linear, above it logarithmic.
+        path: its ending says in which format.
+
+    Raises:
+        InvalidInputError: nothing to draw, a format that is not drawn, or a file that cannot be
+            written.
+
+    """
+    from matplotlib.figure import Figure
+
+    kinds = list(next(iter(curves.values()), {}))
+    if not kinds:
+        raise InvalidInputError("the data set has no prompts that should fire; nothing to draw")
+    columns = min(3, len(kinds))
+    rows = -(-len(kinds) // columns)
+    figure = Figure(figsize=(4.0 * columns + 1.0, 3.2 * rows + 0.8), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    for axes, kind in zip(grid, kinds, strict=False):
+        _draw(axes, {name: of[kind] for name, of in curves.items()}, [accepted], prompts)
+        axes.set_title(kind)
+    for axes in grid[len(kinds) :]:
+        axes.set_visible(False)
+    grid[0].legend(loc="lower right", frameon=False)
+    figure.supxlabel(f"false alarms: share of {prompts:,} unrelated prompts on which an edit fires")
+    figure.supylabel("recall: share of prompts on which the right edit fires")
+    _save(figure, path)
+
+
+def _draw(axes: Axes, curves: Mapping[str, Curve], accepted: Sequence[float], prompts: int) -> None:
+    for place, (name, points) in enumerate(curves.items()):
         alarms, fired = [x for x, _ in points], [y for _, y in points]
-        axes.plot(alarms, fired, drawstyle="steps-post", color=color(place), label=kind)
+        axes.plot(alarms, fired, drawstyle="steps-post", color=color(place), label=name)
     for rate in accepted:
         axes.axvline(rate, color="#888888", linewidth=0.8, linestyle="--")
         axes.annotate(
@@ -59,10 +109,9 @@ def save_scope_plot(
     axes.set_xscale("symlog", linthresh=1 / max(prompts, 2))
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel(f"false alarms: share of {prompts:,} ordinary prompts on which an edit fires")
-    axes.set_ylabel("share of prompts that should fire, and do")
-    if curves:
-        axes.legend(loc="lower right", frameon=False)
+
+
+def _save(figure: Figure, path: Path) -> None:
     try:
         figure.savefig(path, format=check_format(path))
     except OSError as error:

@@ -159,6 +159,55 @@ def measure_scope(
     return rows
 
 
+def recall_curves(
+    probes: Sequence[ScopeProbe], judged: Sequence[Sequence[Judged]]
+) -> dict[str, list[tuple[float, float]]]:
+    """Return (share of cleaned unrelated prompts that fire, recall) at every threshold, by kind.
+
+    Recall is that of the rows, without their limit on how many edits are applied; no threshold is
+    chosen here.
+
+    Args:
+        probes: the prompts.
+        judged: of each prompt, the edits that were judged beside it.
+
+    Raises:
+        InvalidInputError: there is no unrelated prompt.
+
+    """
+    best = np.array([max((one.probability for one in each), default=0.0) for each in judged])
+    unrelated = np.sort(best[[not probe.own and not probe.faulty for probe in probes]])
+    if not len(unrelated):
+        raise InvalidInputError("the data set has no unrelated prompts to draw recall against")
+    curves = {}
+    for kind in dict.fromkeys(probe.kind for probe in probes if probe.own):
+        mine = np.sort(
+            [
+                _recalled_up_to(probe, each)
+                for probe, each in zip(probes, judged, strict=True)
+                if probe.own and probe.kind == kind
+            ]
+        )
+        steps = np.unique(np.concatenate([unrelated, mine[mine >= 0]]))
+        alarms = 1 - np.searchsorted(unrelated, steps) / len(unrelated)
+        recalled = 1 - np.searchsorted(mine, steps) / len(mine)
+        pairs = zip(alarms.tolist(), recalled.tolist(), strict=True)
+        curves[kind] = [(0.0, 0.0), *sorted(set(pairs))]
+    return curves
+
+
+def _recalled_up_to(probe: ScopeProbe, judged: Sequence[Judged]) -> float:
+    """Return the highest threshold at which a prompt is recalled; -1 where it never is."""
+    if not judged:
+        return -1.0
+    best = max(judged, key=lambda one: one.probability)
+    if best.edit in probe.own:
+        return best.probability
+    through = (one.probability for one in judged if one.dependent > one.direct
+               and one.edit in probe.own)  # fmt: skip
+    return max(through, default=-1.0)
+
+
 def _groups(probes: Sequence[ScopeProbe]) -> list[tuple[str, bool]]:
     """Return the kinds, each raw, and cleaned too where that leaves prompts out."""
     groups = []

@@ -103,7 +103,8 @@ class PairClassifier(ScopeClassifier):
     one subject holds for all.  A candidate whose subject, aliases included, the prompt does not
     name is unrelated without asking it.  Where the subject is the whole prompt of the edit (as of
     feedback about a prompt) nothing is left to judge: those edits go by similarity, as ``cosine``
-    has it.  Safe to call from several threads.
+    has it, and so do edits whose subject is a word of any question.  Safe to call from several
+    threads.
 
     Args:
         folder: holds ``pair.safetensors``, ``tokenizer.json`` and ``pair.json``; ``None``: the
@@ -256,6 +257,9 @@ def shipped_folder() -> Path:
 
 
 def _is_its_own_subject(request: EditRequest) -> bool:
+    """Tell whether nothing but the prompt says what an edit is about: no name, or all of it."""
+    if not names_of(request.subject, request.aliases):
+        return True
     return words_of(request.subject).words == words_of(request.prompt).words
 
 

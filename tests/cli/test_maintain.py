@@ -26,6 +26,7 @@ COMMANDS = (
         "eval data",
         "scope calibrate",
         "scope train",
+        "train pokemqa",
         "train serac",
         "locate",
         "moments",

@@ -106,3 +106,43 @@ def test_the_shipped_one_answers_behind_the_proxy(tmp_path: Path, repository: Pa
         assert other.headers["x-memedit-route"] == "pass" and other.json()["model"] == "model"
         [route] = client.route([ASKED])
         assert route.action == "counterfactual" and route.method == "serac"
+
+
+def test_pokemqa_learns_of_cases_and_of_statements_with_questions(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def train(facts: Any, files: Any, out: Path, encoder: Any, base: Any, recipe: Any,
+              tell: Any) -> dict[str, Any]:  # fmt: skip
+        seen.update(facts=facts, files=files, recipe=recipe)
+        tell(1, 1)
+        print("a bar")  # noqa: T201
+        held_out = {"question": {"n": 4, "fires": 0.75, "right_edit": 0.5}}
+        edits = {"train": 9, "validation": 2, "held_out": 3}
+        return {"threshold": 0.5, "edits": edits, "held_out": held_out, "trained_on": files}
+
+    monkeypatch.setattr("memedit.scope.training.pokemqa.train_pokemqa", train)
+    file = facts(tmp_path, 3)
+    questions = tmp_path / "questions.json"
+    records = [
+        {"edit": "Bo Lee lives in Rome", "questions": ["Where does Bo Lee live?"]},
+        {"edit": "it is so", "questions": ["What is?"]},
+    ]
+    questions.write_text(json.dumps(records), encoding="utf-8")
+    command = ("train", "pokemqa", "--data", f"knowedit:{file}", "--out", "detector")
+    ran = run(*command, "--questions", questions, "--steps", 5, "--false-alarms", 0.02, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["out"] == "detector" and ran.json["trained_on"] == seen["files"]
+    assert "1 edits without a clear subject" in ran.err and "a bar" in ran.err
+    assert [one["format"] for one in seen["files"]] == ["knowedit", "edit-questions"]
+    assert (seen["recipe"].pairs.steps, seen["recipe"].false_alarms) == (5, 0.02)
+    first, *_, last = seen["facts"]
+    assert [(one.text, one.label.value) for one in first.asked] == [
+        ("The capital of Auland is", "direct"),
+        ("What is the capital of Auland?", "direct"),
+        ("The anthem of Auland is", "unrelated"),
+    ]
+    assert last.request.statement == "Bo Lee lives in Rome"
+    shown = run(*command)
+    assert "3 of held-out subjects" in shown.out and "0.7500" in shown.out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,17 +15,35 @@ from memedit.errors import InvalidInputError, MissingResourceError, UnknownNameE
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
 from memedit.scope.catalog import CLASSIFIERS, open_classifier
 from memedit.scope.pair import shipped_folder
+from memedit.scope.pokemqa import PokemqaScope
 from memedit.types import Candidate, Edit, EditRequest, QueryText, ScopeDecision, ScopeLabel
+from tests.scope.pokemqa_facts import written
 
 SIMILARITIES = (-1.0, -0.2, 0.0, 0.3, 0.55, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 PROMPT = "The capital of Vellmark is"
-OWN = {"serac": Path(__file__).parents[2] / "examples" / "atlas" / "serac"}
-"""Weights of classifiers that come without any."""
+SERAC = Path(__file__).parents[2] / "examples" / "atlas" / "serac"
+
+Weights = Callable[[str], Path | None]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Weights:
+    """Return where the weights of a classifier are that comes without any."""
+
+    @functools.cache
+    def of(name: str) -> Path | None:
+        if name == "pokemqa":
+            return written(tmp_path_factory.mktemp("pokemqa"), encoder, intercept=4.0)
+        return SERAC if name == "serac" else None
+
+    return of
 
 
 @pytest.fixture(params=CLASSIFIERS.names())
-def classifier(request: pytest.FixtureRequest, encoder: Encoder) -> ScopeClassifier:
-    return open_classifier(request.param, encoder, weights=OWN.get(request.param))
+def classifier(
+    request: pytest.FixtureRequest, encoder: Encoder, weights: Weights
+) -> ScopeClassifier:
+    return open_classifier(request.param, encoder, weights=weights(request.param))
 
 
 def candidate(similarity: float, number: int = 0) -> Candidate:
@@ -99,12 +119,14 @@ def test_a_batch_decides_as_one_by_one_and_keeps_the_order(classifier: ScopeClas
     assert classifier.classify([]) == []
 
 
-def test_the_threshold_can_be_chosen(classifier: ScopeClassifier, encoder: Encoder) -> None:
-    weights = OWN.get(vars(type(classifier))["registered_name"])
-    chosen = type(classifier).open(encoder, threshold=0.25, weights=weights)
+def test_the_threshold_can_be_chosen(
+    classifier: ScopeClassifier, encoder: Encoder, weights: Weights
+) -> None:
+    own = weights(vars(type(classifier))["registered_name"])
+    chosen = type(classifier).open(encoder, threshold=0.25, weights=own)
     assert chosen.threshold == 0.25
     with pytest.raises(InvalidInputError, match="threshold"):
-        type(classifier).open(encoder, threshold=1.5, weights=weights)
+        type(classifier).open(encoder, threshold=1.5, weights=own)
 
 
 def test_an_unknown_name_is_named(encoder: Encoder) -> None:
@@ -126,6 +148,8 @@ def test_an_unknown_name_is_named(encoder: Encoder) -> None:
 def test_the_plain_cases_are_right(
     classifier: ScopeClassifier, encoder: Encoder, question: str, fires: bool
 ) -> None:
+    if isinstance(classifier, PokemqaScope):
+        pytest.skip("its weights are made by hand here, and have learned nothing")
     texts = [PROMPT, f"{PROMPT} Osterhaven."]
     similarity = float((encoder.encode([question]) @ encoder.encode(texts).T).max())
 
@@ -153,7 +177,8 @@ def test_weights_of_ones_own_are_read_or_refused(encoder: Encoder, tmp_path: Pat
         open_classifier("pair", encoder, weights=tmp_path / "missing")
     with pytest.raises(InvalidInputError, match=r"scope\.weights"):
         open_classifier("cosine", encoder, weights=own)
-    with pytest.raises(InvalidInputError, match="train serac"):
-        open_classifier("serac", encoder)
-    with pytest.raises(MissingResourceError, match="train serac"):
-        open_classifier("serac", encoder, weights=tmp_path)
+    for name in ("serac", "pokemqa"):
+        with pytest.raises(InvalidInputError, match=f"train {name}"):
+            open_classifier(name, encoder)
+        with pytest.raises(MissingResourceError, match=f"train {name}"):
+            open_classifier(name, encoder, weights=tmp_path)

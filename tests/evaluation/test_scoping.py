@@ -10,6 +10,7 @@ from memedit.evaluation.scoping import (
     auroc,
     chosen_threshold,
     measure_scope,
+    recall_curves,
     scope_probes,
 )
 from memedit.types import EditRequest
@@ -44,6 +45,15 @@ CASES = (
     case("toy[2]", "arda"),
 )
 
+SAID = {
+    "Arda's capital?": [Judged(0, 0.9, 0.0), Judged(1, 0.2, 0.0)],
+    "Bree's capital?": [Judged(0, 0.8, 0.0), Judged(1, 0.7, 0.0)],
+    "Who leads the capital of Arda?": [Judged(1, 0.7, 0.0), Judged(0, 0.0, 0.6)],
+    "The anthem of Arda is": [Judged(0, 0.3, 0.1)],
+    "The capitals of Arda are": [Judged(0, 0.9, 0.0)],
+    "The seat of Arda is": [],
+}
+
 
 def test_probes_know_their_edits_and_which_of_them_may_ask_one() -> None:
     edits, probes = scope_probes(CASES)
@@ -68,15 +78,7 @@ def test_a_far_prompt_that_asks_what_another_case_edits_is_faulty() -> None:
 
 def test_rows_count_what_was_judged() -> None:
     _, probes = scope_probes(CASES)
-    said = {
-        "Arda's capital?": [Judged(0, 0.9, 0.0), Judged(1, 0.2, 0.0)],
-        "Bree's capital?": [Judged(0, 0.8, 0.0), Judged(1, 0.7, 0.0)],
-        "Who leads the capital of Arda?": [Judged(1, 0.7, 0.0), Judged(0, 0.0, 0.6)],
-        "The anthem of Arda is": [Judged(0, 0.3, 0.1)],
-        "The capitals of Arda are": [Judged(0, 0.9, 0.0)],
-        "The seat of Arda is": [],
-    }
-    rows = measure_scope(probes, lambda texts: [said[text] for text in texts], edits=3, shipped=0.5)
+    rows = measure_scope(probes, lambda texts: [SAID[text] for text in texts], edits=3, shipped=0.5)
     found = {(row.kind, row.cleaned): row for row in rows if row.threshold_from == "shipped"}
     rephrase = found["rephrase", False]
     assert (rephrase.n, rephrase.recall, rephrase.own_edit) == (2, 0.5, 0.5)
@@ -89,6 +91,24 @@ def test_rows_count_what_was_judged() -> None:
     [chosen] = {row.threshold for row in rows if row.threshold_from == "file"}
     assert chosen == pytest.approx(0.4)
     assert all(row.edits_in_memory == 3 for row in rows)
+
+
+def test_curves_are_the_recall_of_the_rows_at_every_threshold() -> None:
+    _, probes = scope_probes(CASES)
+    judged = [SAID[probe.text] for probe in probes]
+    curves = recall_curves(probes, judged)
+    assert list(curves) == ["rephrase", "Reasoning"]
+    # the wrong edit is before the right one of Bree, whatever the threshold
+    assert curves["rephrase"] == [(0.0, 0.0), (0.0, 0.5), (1.0, 0.5)]
+    assert curves["Reasoning"] == [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
+    for kind, points in curves.items():
+        for threshold in (0.05, 0.35, 0.4, 0.65, 0.85, 0.95):
+            rows = measure_scope(probes, lambda texts: judged, edits=3, shipped=threshold)
+            at = {(row.kind, row.cleaned): row for row in rows if row.threshold_from == "shipped"}
+            alarms = at["Relation_Specificity", True].false_alarms
+            assert (alarms, at[kind, False].recall) in points
+    with pytest.raises(InvalidInputError, match="unrelated"):
+        recall_curves(probes[:2], judged[:2])
 
 
 def test_without_unrelated_prompts_no_threshold_is_chosen() -> None:

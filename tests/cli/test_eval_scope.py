@@ -1,0 +1,71 @@
+"""memedit eval scope: several classifiers beside each other, in tables and in one plot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+SERAC = Path(__file__).parents[2] / "examples" / "atlas" / "serac"
+DATASET = ("eval", "scope", "--dataset", "knowedit:cases.json")
+
+
+@pytest.fixture(autouse=True)
+def cases(run: Run) -> None:
+    """Write two cases into the folder that commands run in."""
+    records = [
+        {
+            "subject": land,
+            "prompt": f"The capital of {land} is",
+            "target_new": "Lindhaven",
+            "ground_truth": "Velden",
+            "rephrase_prompt": f"What is the capital of {land}?",
+            "locality": {
+                "Relation_Specificity": [
+                    {"prompt": f"The anthem of {land} is", "ground_truth": "Hail"}
+                ]
+            },
+            "portability": {},
+        }
+        for land in ("Quendoria", "Marovia")
+    ]
+    Path("cases.json").write_text(json.dumps(records), encoding="utf-8")
+
+
+def test_several_classifiers_are_measured_and_drawn_together(run: Run) -> None:
+    command = (*DATASET, "--classifier", "cosine", "--classifier", f"serac={SERAC}")
+    ran = run(*command, "--plot", "recall.svg", "--json")
+    assert ran.code == 0, ran.err
+    names = list(dict.fromkeys(row["classifier"] for row in ran.json))
+    assert names == ["cosine", f"serac={SERAC}"]
+    for name in names:
+        alone = run(*DATASET, "--classifier", name, "--json").json
+        assert alone == [row for row in ran.json if row["classifier"] == name]
+    weighed = run(*DATASET, "--classifier", "serac", "--weights", SERAC, "--json").json
+    assert [row | {"classifier": names[1]} for row in weighed] == [
+        row for row in ran.json if row["classifier"] == names[1]
+    ]
+    drawn = Path("recall.svg").read_text(encoding="utf-8")
+    firing = {row["kind"] for row in ran.json if row["recall"] is not None}
+    assert firing and all(f"<!-- {name} -->" in drawn for name in (*firing, *names))
+    table = run(*command, "--plot", "again.png")
+    assert "in memory, cosine" in table.out and "drawn in again.png" in table.out
+    assert Path("again.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--classifier", "cosine", "--classifier", "cosine"), "given twice"),
+        (("--classifier", "cosine", "--classifier", "pair", "--weights", "."), "NAME=DIR"),
+        (("--classifier", "cosin"), "Did you mean 'cosine'"),
+        (("--classifier", "pokemqa"), "train pokemqa"),
+        (("--classifier", "cosine", "--plot", "recall.gif"), "cannot draw 'gif'"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(run: Run, options: tuple[str, ...], said: str) -> None:
+    ran = run(*DATASET, *options, "--json")
+    assert ran.code in (1, 2) and not ran.out and said in ran.error["message"]
