@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import weakref
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -53,6 +54,10 @@ class Adapter(ABC, Generic[C]):
     scoped: ClassVar[bool]
     """Whether it tells prompts that concern its edits from others; one that does not (a LoRA) is
     to be attached only for prompts that a router chose."""
+
+    apart: ClassVar[bool] = True
+    """Of a scoped one: whether what an edit adds is the same, bit for bit, whatever edits are held
+    beside it; where it is not, they keep their answers when it goes, and not every digit."""
 
     def __init__(
         self,
@@ -162,10 +167,15 @@ class Adapter(ABC, Generic[C]):
             learned = fresh._learn(
                 model, tokenizer, new, [one.id for one in old], progress or (lambda d, t: None)
             )
-        gone = {edit.id for edit in learned.replaced} | ids
-        kept = tuple(one for one in self.held if one.edit.id not in gone)
+        told = Counter(edit.id for edit in learned.replaced)
+        kept = tuple(one for one in self.held if one.edit.id not in ids | told.keys())
+        told.subtract(
+            one.id for one in old
+        )  # what is left of the batch answers a later one's prompt
         fresh.held = kept + tuple(
-            replace(one, said=said) for one, said in zip(new, learned.said, strict=True)
+            replace(one, said=said)
+            for one, said in zip(new, learned.said, strict=True)
+            if told[one.edit.id] <= 0
         )
         self.__dict__.update(fresh.__dict__)
         return learned
@@ -194,8 +204,8 @@ class Adapter(ABC, Generic[C]):
 
         Args:
             edit_id: of an edit that is held.
-            model: the model it is for; only methods that cannot tell their edits apart (LoRA)
-                need it, to learn the others again.
+            model: the model it is for; only methods whose edits share what was learned (LoRA,
+                CaliNET) need it, to learn the others again.
             tokenizer: its tokenizer, with ``model``.
 
         Raises:

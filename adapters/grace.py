@@ -41,8 +41,8 @@ from memedit.adapters.learned import (
 )
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import architecture
-from memedit.modeling.hooks import Places, catch
-from memedit.modeling.tokens import Tokens, pad
+from memedit.modeling.hooks import Places, catch, replace
+from memedit.modeling.tokens import Batch, Tokens, pad
 from memedit.registry import register
 
 
@@ -84,7 +84,11 @@ class Grace(Adapter[GraceConfig]):
         rows = [self._row(tokenizer, one) for one in new]
         mlp = architecture(model).layer(self.layer).mlp
         keys, starts = self._states(model, tokenizer, mlp, rows)
-        found = search_values(model, tokenizer, mlp, rows, starts, self.config.search, progress)
+
+        def put(part: Sequence[int], batch: Batch, values: Tensor) -> Any:
+            return replace(mlp, "output", Places.one_per_row(batch.prompt_last), values)
+
+        found = search_values(model, tokenizer, rows, starts, put, self.config.search, progress)
         book = self._begun(keys).copy()
         for gone in replaces:
             book.delete(gone, hole=False)

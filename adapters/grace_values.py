@@ -7,7 +7,8 @@ a batch finds what its edits would find alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,10 @@ from memedit.adapters.learned import (
     Progress,
 )
 from memedit.errors import DivergedError, InvalidInputError
-from memedit.modeling.hooks import Places, replace
-from memedit.modeling.tokens import Tokens, pad
+from memedit.modeling.tokens import Batch, Tokens, pad
+
+Put = Callable[[Sequence[int], Batch, Tensor], AbstractContextManager[None]]
+"""Called with the numbers of some rows, these rows in a batch, and their values [b, ...]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,9 @@ class Found:
     """Values of B edits."""
 
     values: Tensor
-    """float32 [B, d], on the CPU."""
+    """float32 [B, ...], on the CPU."""
     before: tuple[float, ...]
-    """Losses with the values that were there."""
+    """Losses with the values that it began from."""
     steps: int
     """Of the edit that needed most."""
 
@@ -59,28 +62,34 @@ class Found:
 def search_values(
     model: nn.Module,
     tokenizer: Any,
-    module: nn.Module,
     rows: Sequence[Tokens],
     starts: Tensor,
+    put: Put,
     config: SearchConfig,
     progress: Progress,
+    sizes: Tensor | None = None,
 ) -> Found:
-    """Optimise what ``module`` gives out at the last prompt token of each row.
+    """Optimise what is put into the model for each row.
 
     Args:
         model: frozen and in eval mode.
         tokenizer: its tokenizer.
-        module: whose output is replaced.
         rows: for each edit its prompt and its target.
-        starts: float32 [B, d], what the module gives out there; on the model's device.
+        starts: float32 [B, ...], the values to begin from; on the model's device.
+        put: has values at work in the model.
         config: how to search.
         progress: called with (steps done, at most).
+        sizes: float32 [B], what the rate is a share of; left out, of the starts' entries the root
+            mean square.
 
     Raises:
         DivergedError: a loss was no number.
 
     """
-    scale = starts.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)
+    each = (-1, *[1] * (starts.ndim - 1))
+    if sizes is None:
+        sizes = starts.flatten(1).square().mean(1).sqrt()
+    scale = sizes.clamp(min=1e-6).reshape(each)
     shift = torch.zeros_like(starts).requires_grad_(True)
     optimizer = torch.optim.Adam([shift], lr=config.rate)
     active = torch.ones(len(rows), dtype=torch.bool)
@@ -92,7 +101,7 @@ def search_values(
         for part in parts(active.nonzero()[:, 0].tolist(), config.rows):
             batch = pad([rows[n] for n in part], tokenizer)
             values = starts[part] + shift[part] * scale[part]
-            with replace(module, "output", Places.one_per_row(batch.prompt_last), values):
+            with put(part, batch, values):
                 graded = grade(model, batch)
             losses = graded.losses.detach().cpu()
             if not bool(torch.isfinite(losses).all()):
@@ -109,7 +118,7 @@ def search_values(
         before = shift.detach().clone()
         optimizer.step()
         with torch.no_grad():  # Adam's momentum would move on those that are done
-            shift.copy_(torch.where(active.to(shift.device)[:, None], shift, before))
+            shift.copy_(torch.where(active.to(shift.device).reshape(each), shift, before))
         steps = step + 1
     progress(config.steps, config.steps)
     values = (starts + shift.detach() * scale).cpu()

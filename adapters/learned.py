@@ -14,6 +14,7 @@ from torch import Tensor
 
 from memedit.errors import InvalidInputError
 from memedit.modeling.delta import EditVersion
+from memedit.modeling.tokens import Tokens
 from memedit.types import EditRequest
 
 Progress = Callable[[int, int], None]
@@ -62,8 +63,8 @@ class Learned:
     steps: int
     """Optimisation steps, of the edit that needed most."""
     replaced: tuple[EditVersion, ...] = ()
-    """Edits that are no longer held: they gave another answer to the same prompt, or were an
-    earlier version of the same edit."""
+    """Edits that are not held any more: they gave another answer to the same prompt, also where
+    that came later in the same batch, or were an earlier version of the same edit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,12 @@ class Attachment:
 
         """
         yield
+
+
+def superseded(held: Mapping[str, Tokens], rows: Sequence[Tokens]) -> set[str]:
+    """Return the ids of held edits to whose prompt one of the new rows has another answer."""
+    answers = {row.prompt: row.target for row in rows}
+    return {name for name, row in held.items() if answers.get(row.prompt, row.target) != row.target}
 
 
 def versions_of(

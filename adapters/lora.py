@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from memedit.adapters.base import Adapter
 from memedit.adapters.blocks import TrainingConfig, default_rate
-from memedit.adapters.grading import grade, grades, parts
+from memedit.adapters.grading import grades
 from memedit.adapters.learned import (
     AdapterConfig,
     Attachment,
@@ -28,10 +28,9 @@ from memedit.adapters.learned import (
     Progress,
     Saved,
 )
-from memedit.errors import ConflictError, DivergedError, InvalidInputError
+from memedit.adapters.learned_together import learn_rest_anew, train_together
+from memedit.errors import ConflictError, InvalidInputError
 from memedit.modeling.architecture import Matrix, architecture, linear_matrix
-from memedit.modeling.frozen import left_as_found
-from memedit.modeling.tokens import Tokens, pad
 from memedit.registry import register
 
 NAME = "memedit"
@@ -94,7 +93,9 @@ class Lora(Adapter[LoraSettings]):
                 for matrix in matrices
                 for layer in [layers[module_of(matrix)]]
             ]
-            steps = self._train(model, tokenizer, rows, torch.optim.Adam(groups), progress)
+            steps = train_together(
+                self.name, model, tokenizer, rows, torch.optim.Adam(groups), config, progress
+            )
             losses, said = grades(model, tokenizer, rows, config.rows)
             self.factors = {
                 factor_name(name, side): (
@@ -106,42 +107,6 @@ class Lora(Adapter[LoraSettings]):
         old = tuple(one.edit for one in self.held if one.edit.id in set(replaces))
         return Learned(tuple(before), tuple(losses), tuple(said), steps, old)
 
-    def _train(
-        self,
-        model: nn.Module,
-        tokenizer: Any,
-        rows: Sequence[Tokens],
-        optimizer: torch.optim.Optimizer,
-        progress: Progress,
-    ) -> int:
-        """Take passes over the edits until all are learned; returns the optimiser's steps."""
-        config, steps = self.config.training, 0
-        for group in optimizer.param_groups:
-            for factor in group["params"]:
-                factor.requires_grad_(True)
-        for done in range(config.steps):
-            progress(done, config.steps)
-            all_known = True
-            for part in parts(range(len(rows)), config.rows):
-                graded = grade(model, pad([rows[n] for n in part], tokenizer))
-                loss = graded.losses.mean()
-                if not bool(torch.isfinite(loss)):
-                    raise DivergedError(
-                        f"the LoRA diverged after {steps} steps: a loss is no number; nothing was "
-                        "learned. Try a smaller rate"
-                    )
-                if bool((graded.learned & (graded.losses < config.enough)).all()):
-                    continue
-                all_known = False
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                steps += 1
-            if all_known:
-                break
-        progress(config.steps, config.steps)
-        return steps
-
     @contextmanager
     def _attached(self, model: nn.Module) -> Iterator[Attachment]:
         if self.factors is None:
@@ -151,18 +116,8 @@ class Lora(Adapter[LoraSettings]):
             yield Attachment()
 
     def _forget(self, edit_id: str, model: nn.Module | None, tokenizer: Any) -> None:
-        rest, self.factors = self.held, None
-        if not rest:
-            return
-        if model is None or tokenizer is None:
-            raise InvalidInputError(
-                f"the edits of a LoRA share its factors: to take {edit_id!r} out, the other "
-                f"{len(rest)} are learned again; give the model and its tokenizer"
-            )
-        self.held = ()
-        with left_as_found(model):
-            self._learn(model, tokenizer, rest, (), lambda done, total: None)
-        self.held = rest
+        self.factors = None
+        learn_rest_anew(self, edit_id, model, tokenizer)
 
     def to_saved(self) -> Saved:
         """Return the factors, and PEFT's configuration."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from memedit.adapters.base import Adapter
@@ -29,7 +28,7 @@ from memedit.adapters.blocks import (
 )
 from memedit.adapters.clusters import NONE, Clusters
 from memedit.adapters.clusters_files import clusters_of, saved_clusters
-from memedit.adapters.grading import grade, parts
+from memedit.adapters.grading import grades, prompt_states
 from memedit.adapters.key_space import RADIUS_SHARE
 from memedit.adapters.learned import (
     AdapterConfig,
@@ -45,8 +44,7 @@ from memedit.errors import InvalidInputError, NotFoundError
 from memedit.modeling.architecture import Matrix, architecture
 from memedit.modeling.delta import WeightDelta
 from memedit.modeling.delta_lora import LoraExport, to_lora
-from memedit.modeling.hooks import Places, catch
-from memedit.modeling.tokens import Tokens, pad
+from memedit.modeling.tokens import Tokens
 from memedit.registry import register
 
 
@@ -124,15 +122,8 @@ class Melo(Adapter[MeloConfig]):
         self.blocks = joined(old_blocks, trained)
         self.clusters = clusters
         self._tidy()
-        losses: list[float] = []
-        said: list[bool] = []
-        with self._attached(model) as attachment, torch.no_grad():
-            for part in parts(range(len(rows)), config.training.rows):
-                batch = pad([rows[n] for n in part], tokenizer)
-                with attachment.prompts_end(batch.prompt_last):
-                    graded = grade(model, batch)
-                losses += graded.losses.tolist()
-                said += graded.learned.tolist()
+        with self._attached(model) as attachment:
+            losses, said = grades(model, tokenizer, rows, config.training.rows, attachment)
         versions = {one.edit.id: one.edit for one in (*new, *self.held)}
         old = [versions[one] for one in (*replaces, *replaced) if one in versions]
         return Learned(tuple(before), tuple(losses), tuple(said), steps, tuple(old))
@@ -271,11 +262,5 @@ class Melo(Adapter[MeloConfig]):
     def _keys(self, model: nn.Module, tokenizer: Any, rows: Sequence[Tokens]) -> Tensor:
         """Return what the layer gives out at the last prompt tokens: float32 [B, d]."""
         block = architecture(model).layer(self.layer).block
-        found: list[Tensor] = []
-        for part in parts(range(len(rows)), self.config.training.rows):
-            batch = pad([Tokens(rows[n].prompt, ()) for n in part], tokenizer)
-            places = Places.one_per_row(batch.prompt_last)
-            with torch.no_grad(), catch(block, "output", places) as states:
-                model(**batch.inputs(model))
-            found.append(states.last.float())
-        return torch.cat(found)
+        asked, at_once = [row.prompt for row in rows], self.config.training.rows
+        return prompt_states(model, tokenizer, block, "output", asked, at_once)

@@ -8,7 +8,7 @@ with it, also when rows are taken out of the cache, repeated or put into another
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from memedit.adapters.learned import (
     Attachment,
 )
 from memedit.errors import InvalidInputError
+from memedit.modeling.hooks import Side
 
 _CACHES = ("past_key_values", "cache")  # transformers 5.24 began to rename argument and output
 
@@ -36,7 +37,9 @@ class RowChoice(Attachment):
         self._ends: Tensor | None = None
         self._last: Tensor | None = None
         self._chosen: Tensor | None = None
-        self._by_cache: weakref.WeakKeyDictionary[Any, Tensor] = weakref.WeakKeyDictionary()
+        self._by_cache: weakref.WeakKeyDictionary[Any, tuple[Tensor, ...]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def chosen(self) -> Tensor | None:
         """Return each row's block in the present run; ``None``: no row has one."""
@@ -53,12 +56,21 @@ class RowChoice(Attachment):
             self._ends = None
 
     @contextmanager
-    def watching(self, model: nn.Module, block: nn.Module) -> Iterator[None]:
-        """Watch a model's runs and what one of its blocks gives out."""
+    def watching(
+        self, model: nn.Module, module: nn.Module, side: Side = "output"
+    ) -> Iterator[None]:
+        """Watch a model's runs and what one of its modules gives out, or takes in.
+
+        Of what it takes in the choice is made before later hooks on the module's output are called.
+        """
+
+        def decide(_: nn.Module, args: Any, output: Any) -> None:
+            self._decide(args if side == "input" else output)
+
         with ExitStack() as stack:
             for handle in (
                 model.register_forward_pre_hook(self._before, with_kwargs=True),
-                block.register_forward_hook(self._decide),
+                module.register_forward_hook(decide),
                 model.register_forward_hook(self._after, with_kwargs=True),
             ):
                 stack.callback(handle.remove)
@@ -72,13 +84,13 @@ class RowChoice(Attachment):
         self._last = self._chosen = None
         cache = next((kwargs[n] for n in _CACHES if kwargs.get(n) is not None), None)
         known = None if cache is None else self._by_cache.get(cache)
-        if known is not None and _length(cache) > 0:
-            if len(known) != rows:
+        if known is not None and cached_tokens(kwargs) > 0:
+            if len(known[0]) != rows:
                 raise InvalidInputError(
-                    f"a cache of {len(known)} prompts is used with a batch of {rows}; the choice "
-                    "of adapters does not fit it. Generate from the prompts"
+                    f"a cache of {len(known[0])} prompts is used with a batch of {rows}; the "
+                    "choice of adapters does not fit it. Generate from the prompts"
                 )
-            self._chosen = known
+            self._recall(known)
             return
         if self._ends is not None:
             if len(self._ends) != rows:
@@ -94,10 +106,10 @@ class RowChoice(Attachment):
         places = torch.arange(width, device=mask.device)
         self._last = torch.where(mask[:, -width:].bool(), places, 0).amax(1)
 
-    def _decide(self, _: nn.Module, args: Any, output: Any) -> None:
+    def _decide(self, found: Any) -> None:
         if self._last is None:
             return
-        states: Tensor = output[0] if isinstance(output, tuple) else output
+        states: Tensor = found[0] if isinstance(found, tuple) else found
         rows = torch.arange(len(self._last), device=states.device)
         whole = states.reshape(len(self._last), -1, states.shape[-1])
         with torch.no_grad():
@@ -105,10 +117,21 @@ class RowChoice(Attachment):
 
     def _after(self, _: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         cache = next((getattr(output, n, None) for n in _CACHES if hasattr(output, n)), None)
-        if cache is not None and self._chosen is not None and cache not in self._by_cache:
-            self._by_cache[cache] = self._chosen
-            self._follow(cache)
+        if cache is not None and self._chosen is not None:
+            new = cache not in self._by_cache
+            self._by_cache[cache] = self._remembered()
+            if new:
+                self._follow(cache)
         self._last = self._chosen = None
+
+    def _remembered(self) -> tuple[Tensor, ...]:
+        """Return what is remembered of each row, along the first dimension."""
+        assert self._chosen is not None
+        return (self._chosen,)
+
+    def _recall(self, kept: tuple[Tensor, ...]) -> None:
+        """Take what was remembered."""
+        self._chosen = kept[0]
 
     def _follow(self, cache: Any) -> None:
         """Let the remembered choice follow what is done with the rows of its cache."""
@@ -122,16 +145,20 @@ class RowChoice(Attachment):
             def changed(how: Any, *args: Any, **kwargs: Any) -> Any:
                 own, target = seen(), there()
                 if own is not None and target is not None and target in own._by_cache:
-                    own._by_cache[target] = change(own._by_cache[target], how)
+                    kept = own._by_cache[target]
+                    own._by_cache[target] = tuple(change(one, how) for one in kept)
                 return plain(target, how, *args, **kwargs)
 
             setattr(cache, name, changed)
 
         wrap("batch_select_indices", lambda rows, how: rows[how.to(rows.device)])
         wrap("reorder_cache", lambda rows, how: rows[how.to(rows.device)])
-        wrap("batch_repeat_interleave", lambda rows, how: rows.repeat_interleave(how))
+        wrap("batch_repeat_interleave", lambda rows, how: rows.repeat_interleave(how, 0))
 
 
-def _length(cache: Any) -> int:
-    """Return how many tokens are in a cache."""
+def cached_tokens(kwargs: Mapping[str, Any]) -> int:
+    """Return how many tokens are in the cache that a model is run with."""
+    cache = next((kwargs[name] for name in _CACHES if kwargs.get(name) is not None), None)
+    if cache is None:
+        return 0
     return int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else 1

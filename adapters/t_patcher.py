@@ -27,6 +27,7 @@ from memedit.adapters.learned import (
     Learned,
     Progress,
     Saved,
+    superseded,
 )
 from memedit.adapters.neuron_memory import (
     MemoryConfig,
@@ -94,11 +95,8 @@ class TPatcher(Adapter[TPatcherConfig]):
     ) -> Learned:
         at_once = self.config.search.rows
         rows = [self._row(tokenizer, one) for one in new]
-        answers = {row.prompt: row.target for row in rows}
         held = {one.edit.id: self._row(tokenizer, one) for one in self.held}
-        gone = set(replaces) | {
-            name for name, row in held.items() if answers.get(row.prompt, row.target) != row.target
-        }
+        gone = set(replaces) | superseded(held, rows)
         for name in gone:
             self._drop(name)
         there = {held[patch.edits[0]]: patch for patch in self.patches}
