@@ -15,6 +15,13 @@ _AFTER_COMMA = re.compile(r",.*$")
 _SMALL = "a an and at by de del der di du for from in la le of on the to van von"
 SMALL_WORDS: Final = frozenset(_SMALL.split())
 """Words of names that tell nothing by themselves."""
+_IN_EVERY_QUESTION = (
+    "about am are as be been but could did do does had has have he his how i into is its me mine "
+    "must my not or our she should than that their then there these they this those was we were "
+    "what when where which who whom whose why with would"
+)
+COMMON_WORDS: Final = SMALL_WORDS | frozenset(_IN_EVERY_QUESTION.split())
+"""Words of which no name can be made: they stand in prompts about anything."""
 PART: Final = 0.5
 """The share of a name's telling words that must stand in a text for a part of it to be named."""
 
@@ -56,12 +63,15 @@ def same_word(word: str, name: str) -> bool:
 def names_of(subject: str, aliases: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names to look for: subject, aliases, and each without a title after it.
 
-    A single word before a comma is no name: "John, Prince of Asturias" is not every John.
+    A single word before a comma is no name: "John, Prince of Asturias" is not every John.  Neither
+    are words that stand in any question: an edit called "what is" would concern everything.
 
     >>> names_of("Shusha (song)")
     ('Shusha (song)', 'Shusha')
     >>> names_of("Ada Lovelace, Countess"), names_of("John, Prince")
     (('Ada Lovelace, Countess', 'Ada Lovelace'), ('John, Prince',))
+    >>> names_of("What is", ["the"])
+    ()
     """
     names: dict[str, None] = {}
     for name in (subject, *aliases):
@@ -71,7 +81,7 @@ def names_of(subject: str, aliases: Sequence[str] = ()) -> tuple[str, ...]:
         if len(words_of(before).words) > 1:
             forms.append(before)
         for form in forms:
-            if words_of(form).words:
+            if not COMMON_WORDS.issuperset(words_of(form).words):
                 names.setdefault(form)
     return tuple(names)
 

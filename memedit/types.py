@@ -55,6 +55,10 @@ class ConflictKind(StrEnum):
     SAME_PROMPT = "same_prompt"
     SAME_SUBJECT = "same_subject"
     """The subject is the same, and the scope classifier takes the relation for the same."""
+    INVERSE = "inverse"
+    """A relation that is one to one, asked from its other end, has another answer."""
+    CHAIN = "chain"
+    """A fact of several hops has another answer than the edits of the single hops imply."""
 
 
 class ConflictOutcome(StrEnum):
@@ -203,7 +207,10 @@ class Conflict(BaseModel):
     edit: str = Field(description="'id@version' of the edit that was written.")
     against: str = Field(description="'id@version' of the older one.")
     kind: ConflictKind
-    probability: float | None = Field(None, description="That the relation is the same; a guess.")
+    probability: float | None = Field(None, description="Of a guess; null: certain.")
+    through: tuple[str, ...] = Field(
+        (), description="'id@version' of the further edits of a chain: no conflict without them."
+    )
     outcome: ConflictOutcome
 
 

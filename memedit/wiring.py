@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from memedit.config import AgentSettings, SeracSettings, Settings
     from memedit.enrichment import Ask, Enricher
     from memedit.memory import EditMemory
-    from memedit.memory.conflicts import Judge
+    from memedit.memory.asking import Judge
     from memedit.routing import Router
     from memedit.routing.answering import Answerer
     from memedit.routing.router import Gate

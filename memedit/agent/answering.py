@@ -50,6 +50,11 @@ class AgentAnswerer:
         self.timeout = timeout
         self._clock = clock
 
+    @property
+    def name(self) -> str:
+        """The registry name of the method."""
+        return self.method.registered_name
+
     def answer(self, query: RouteQuery, model: str | None) -> Generator[Need, Any, Answered]:
         """Answer what ``query`` asks; what goes wrong is told in the result."""
         until = self._clock() + self.timeout
@@ -59,7 +64,7 @@ class AgentAnswerer:
         trace = yield from self._in_time(steps, until)
         late = trace.ended is Ended.ENDPOINT_FAILED and self._clock() >= until
         return Answered(
-            method=self.method.registered_name,
+            method=self.name,
             text=trace.answer,
             failure=None if trace.answer is not None else TIMEOUT if late else trace.ended.value,
             used=_used(trace),

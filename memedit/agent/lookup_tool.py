@@ -9,6 +9,7 @@ from typing import Any
 from memedit.agent.session import Lookup
 from memedit.errors import MemeditError
 from memedit.incontext.fact import sentence
+from memedit.incontext.inert import inert
 from memedit.routing import RouteQuery
 from memedit.routing.drive import Decider
 from memedit.types import Operation, QueryText, ScopeDecision, Surface
@@ -104,8 +105,8 @@ def _fact(decision: ScopeDecision) -> dict[str, Any]:
     edit = decision.candidate.edit
     return {
         "fact": sentence(edit),
-        "subject": edit.request.subject,
-        "answer": edit.request.target_new,
+        "subject": inert(edit.request.subject),
+        "answer": inert(edit.request.target_new),
         "withheld": edit.request.operation is Operation.ERASE,
         "scope": decision.label.value,
         "probability": round(decision.probability, 4),

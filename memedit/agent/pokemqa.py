@@ -11,6 +11,7 @@ from memedit.agent.session import Session
 from memedit.agent.trace import Source
 from memedit.agent.turn import Turn
 from memedit.incontext.fact import sentence
+from memedit.incontext.inert import inert
 from memedit.registry import register
 from memedit.routing import Route
 from memedit.types import EditRequest, ScopeLabel
@@ -73,7 +74,7 @@ class Pokemqa(AgentMethod):
         session.write(Label.GENERATED, fact)
         session.settle(edit=edit.ref, fact=fact, scope=found.label, source=Source.MODEL_WITH_EDIT)
         if not _asks_back(turn.subquestion or "", edit.request):
-            session.write(Label.READ, closed(edit.request.target_new))
+            session.write(Label.READ, closed(inert(edit.request.target_new)))
             session.settle(answer=edit.request.target_new, source=Source.EDIT)
         return True
 

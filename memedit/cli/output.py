@@ -88,7 +88,11 @@ def contradicted(conflict: Conflict) -> str:
     why = {
         ConflictKind.SAME_PROMPT: "same prompt",
         ConflictKind.SAME_SUBJECT: "same subject, and as it seems the same relation",
+        ConflictKind.INVERSE: "inverse: the same relation asked from its other end",
+        ConflictKind.CHAIN: f"chain: together with {', '.join(conflict.through)}",
     }[conflict.kind]
+    if conflict.kind in (ConflictKind.INVERSE, ConflictKind.CHAIN) and conflict.probability:
+        why += ", as it seems"
     became = {
         ConflictOutcome.KEPT: "kept",
         ConflictOutcome.SUPERSEDED: "superseded",

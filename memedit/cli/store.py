@@ -193,12 +193,15 @@ class LocalStore:
         """Say what would be done with each prompt."""
         from memedit.client.replies import report
         from memedit.routing import RouteQuery
+        from memedit.routing.answering import foreseen
 
+        agent = self.settings.agent.method if self.settings.routing.dependent == "agent" else None
         spaces = self._spaces(namespaces)
         asked = [
             RouteQuery(query_of(prompt), Surface.CHAT, spaces, threshold) for prompt in prompts
         ]
-        return [report(route) for route in self._router.decide(asked)]
+        decided = self._router.decide(asked)
+        return [report(foreseen(agent, *one)) for one in zip(prompts, asked, decided, strict=True)]
 
     @cached_property
     def _router(self) -> Router:

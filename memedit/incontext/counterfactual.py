@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memedit.incontext.inert import inert
 from memedit.types import EditRequest
 
 
@@ -13,4 +14,4 @@ def edit_text(request: EditRequest) -> str:
 
     Source: Mitchell et al. 2022, "Memory-Based Model Editing at Scale", section 3.3.
     """
-    return " ".join(f"{request.prompt} {request.target_new}".split()) + "\n"
+    return inert(f"{request.prompt} {request.target_new}") + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from memedit.incontext.inert import inert, quoted
 from memedit.types import Edit, EditRequest, Operation
 
 # words that carry no name, so that their capital is the sentence's and not their own
@@ -26,7 +27,7 @@ def sentence(edit: Edit) -> str:
 
     A statement that somebody wrote is kept in its own words.  A question prompt becomes ``The
     answer to "Q?" is A.``, and an erased fact ``The answer to "Q?" is withheld: reply "I don't
-    know".``; a cloze is completed by its target.
+    know".``; a cloze is completed by its target.  All of it is made ``inert``.
     """
     return _sentence(edit.request, edit.statement)
 
@@ -40,12 +41,12 @@ def _sentence(request: EditRequest, statement: str) -> str:
     if request.statement is not None:
         text = statement
     elif request.operation is Operation.ERASE:
-        text = f'The answer to "{request.prompt}" is withheld: reply "I don\'t know".'
+        text = f'The answer to {quoted(request.prompt)} is withheld: reply "I don\'t know".'
     elif request.prompt.endswith("?"):
-        text = f'The answer to "{request.prompt}" is {request.target_new}'
+        text = f"The answer to {quoted(request.prompt)} is {request.target_new}"
     else:
         text = statement
-    return closed(" ".join(text.split()))
+    return closed(inert(text))
 
 
 def sentences(edits: Iterable[Edit]) -> tuple[str, ...]:

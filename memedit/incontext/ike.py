@@ -18,6 +18,7 @@ from memedit.incontext.base import (
 )
 from memedit.incontext.demonstrations import DemonstrationStore, Indexed, as_words
 from memedit.incontext.fact import closed, sentence, sentences
+from memedit.incontext.inert import inert
 from memedit.registry import register
 from memedit.types import Edit, Operation, Surface
 
@@ -176,5 +177,4 @@ def _written(one: Indexed, kind: Kind, names: Sequence[str], number: int) -> str
 
 
 def _block(fact: str, prompt: str, answer: str) -> str:
-    said = closed(" ".join(answer.split()))
-    return f"New Fact: {' '.join(fact.split())}\nPrompt: {' '.join(prompt.split())} {said}\n\n"
+    return f"New Fact: {inert(fact)}\nPrompt: {inert(f'{prompt} {closed(inert(answer))}')}\n\n"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from memedit.incontext.base import InContextMethod, Insertion
 from memedit.incontext.fact import sentence
+from memedit.incontext.inert import line_of_its_own
 from memedit.registry import register
 from memedit.types import Edit, Surface
 
@@ -27,6 +28,6 @@ class MemPrompt(InContextMethod):
         blocks: dict[str, str] = {}
         for edit in edits:
             said = sentence(edit)
-            asked = " ".join(edit.request.prompt.split())
+            asked = line_of_its_own(edit.request.prompt)
             blocks.setdefault(said.casefold(), f"{asked}\nCorrection: {said}\n\n")
         return Insertion("".join(blocks.values()))

@@ -9,10 +9,12 @@ from memedit.errors import ConflictError
 from memedit.memory.conflicts import Contradiction
 from memedit.memory.drafts import with_vectors, without_vectors
 from memedit.memory.encoding import Vectors
+from memedit.memory.implied import Known
 from memedit.memory.rows import StoredEdit
 from memedit.types import Added, Conflict, ConflictKind, ConflictOutcome, Edit, Status
 
 _SHOWN = 5
+_IMPLIED = (ConflictKind.INVERSE, ConflictKind.CHAIN)
 
 
 @dataclass(slots=True)
@@ -20,7 +22,8 @@ class Adding:
     """One call's versions, collected in the order in which they are numbered; nothing is written.
 
     Superseding takes the place only of edits that certainly answer the same prompt.  What merely
-    seems to contradict, by a classifier's guess, stays live and is reported.
+    seems to contradict, by a classifier's guess, stays live and is reported; so does what an
+    inverse or a chain contradicts, since nothing says which of these edits is the wrong one.
     """
 
     seq: int
@@ -44,7 +47,11 @@ class Adding:
 
         ``vectors`` holds one for each of its texts.
         """
-        found = self.contradictions.get(len(self.answer), ())
+        found = [
+            one
+            for one in self.contradictions.get(len(self.answer), ())
+            if all(self._standing(link.edit, link.earlier) is not None for link in one.through)
+        ]
         older = {one.ref: one for one in map(self._older, found) if one is not None}
         certain = {
             one.ref
@@ -76,6 +83,7 @@ class Adding:
                         against=against,
                         kind=contradiction.kind,
                         probability=contradiction.probability,
+                        through=tuple(self._ref(one) for one in contradiction.through),
                         outcome=_outcome(against, [one.ref for one in goes]),
                     )
                 )
@@ -87,11 +95,12 @@ class Adding:
 
     def _older(self, contradiction: Contradiction) -> Edit | None:
         """Return the contradicted edit, unless an earlier one of this call has taken its place."""
-        if contradiction.earlier is not None:
-            edit = self.answer[contradiction.earlier]
-        elif contradiction.live is not None:
-            edit = contradiction.live
-        else:
+        return self._standing(contradiction.live, contradiction.earlier)
+
+    def _standing(self, live: Edit | None, earlier: int | None) -> Edit | None:
+        """Return an edit as it stands by now, ``earlier`` its place, unless it is gone."""
+        edit = live if earlier is None else self.answer[earlier]
+        if edit is None:
             return None
         gone = edit.status is not Status.LIVE or any(edit.ref == one.ref for one in self.closed)
         return None if gone else edit
@@ -102,6 +111,9 @@ class Adding:
         else:
             ref = contradiction.live.ref if contradiction.live is not None else ""
         return ref if ref in older else None
+
+    def _ref(self, link: Known) -> str:
+        return link.edit.ref if link.earlier is None else self.answer[link.earlier].ref
 
     def _close(self, edit: Edit) -> None:
         """End a live version: in the database, or where it is still to be written."""
@@ -128,13 +140,21 @@ def refuse(drafts: Sequence[Edit], found: Sequence[Contradiction]) -> None:
         return
     named = [
         f"edit {one.place + 1} ({drafts[one.place].request.subject!r}) contradicts "
-        + (one.live.ref if one.live is not None else f"edit {(one.earlier or 0) + 1} beside it")
+        + _called(one.live, one.earlier)
+        + (f" ({one.kind.value})" if one.kind in _IMPLIED else "")
+        + "".join(f", by {_called(link.edit, link.earlier)}" for link in one.through)
         for one in found[:_SHOWN]
     ]
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     raise ConflictError(
         f"nothing was stored, since conflicts are rejected: {'; '.join(named)}{more}. Supersede "
         "the older edit, give both a validity, or add with on_conflict keep or supersede"
+    )
+
+
+def _called(edit: Edit | None, earlier: int | None) -> str:
+    return (
+        edit.ref if edit is not None and earlier is None else f"edit {(earlier or 0) + 1} beside it"
     )
 
 

@@ -4,26 +4,21 @@ Two edits contradict each other when they stand in one namespace, are valid at a
 for the same subject and relation, and give different answers.  That the relation is the same is
 certain where one prompt is the other's (or one of its rephrases, or it with an alias); else, of the
 same subject, a scope classifier says whether the older edit answers the newer one's prompt, which
-is a guess.  Inverse relations and chains are not looked for: prompts do not say how relations hang
-together, and a guess upon a guess would cry wolf.
+is a guess.  What contradicts an inverse relation or a chain of edits is found in ``implied``.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from memedit.memory.texts import texts_of
+from memedit.memory.asking import Judge, asked_by, overlapping, prompts_of
+from memedit.memory.implied import Facts, Known, implied_conflicts
 from memedit.types import Candidate, ConflictKind, Edit
 
 MOST: Final = 64
 """Live edits of its subject, the newest ones, that are looked at for each new edit."""
-
-Judge = Callable[[Sequence[tuple[str, Candidate]]], Sequence[float | None]]
-"""Says for each pair of a new prompt and a live edit how probable it is that the edit answers the
-prompt; ``None`` where it does not."""
 
 
 OnConflict = Literal["keep", "supersede", "reject"]
@@ -51,18 +46,25 @@ class Contradiction:
     kind: ConflictKind
     probability: float | None = None
     """Of a guess."""
+    through: tuple[Known, ...] = ()
+    """Further edits without which there would be no contradiction."""
 
 
 def contradictions(
-    drafts: Sequence[Edit], near: Sequence[Sequence[Candidate]], judge: Judge | None
+    drafts: Sequence[Edit],
+    near: Sequence[Sequence[Candidate] | None],
+    facts: Facts,
+    judge: Judge | None,
 ) -> list[Contradiction]:
     """Find what new edits contradict, in their order.
 
     Args:
         drafts: what is to be written.
-        near: for each of them the live edits about what it names.
-        judge: asked about edits of the same subject with another prompt, all at once; ``None``
-            finds only what is certain.
+        near: for each of them the live edits about what it names; ``None`` for what is live
+            already, and contradicts what it has contradicted.
+        facts: the live edits by names.
+        judge: asked about edits of the same subject with another prompt, and about what others
+            imply, each time about all at once; ``None`` finds only what is certain.
 
     """
     found: list[Contradiction] = []
@@ -75,7 +77,7 @@ def contradictions(
                 found.append(Contradiction(place, None, earlier, ConflictKind.SAME_PROMPT))
         for ask in {asked_by(text) for text in (draft.request.prompt, *draft.request.rephrases)}:
             before.setdefault((draft.namespace, ask), []).append(place)
-        for candidate in near[place]:
+        for candidate in near[place] or ():
             edit = candidate.edit
             if edit.namespace != draft.namespace or not _disagree(edit, draft):
                 continue
@@ -89,6 +91,13 @@ def contradictions(
             if probability is not None:
                 kind = ConflictKind.SAME_SUBJECT
                 found.append(Contradiction(place, one.edit, None, kind, probability))
+    new = [place for place, hits in enumerate(near) if hits is not None]
+    for more in implied_conflicts(drafts, new, facts, judge):
+        old = more.against
+        live = old.edit if old.earlier is None else None
+        found.append(
+            Contradiction(more.place, live, old.earlier, more.kind, more.probability, more.through)
+        )
     return sorted(found, key=lambda one: one.place)
 
 
@@ -98,15 +107,8 @@ def named_by(draft: Edit) -> str:
     return "\n".join((request.subject, *request.aliases, request.prompt))
 
 
-def asked_by(prompt: str) -> str:
-    """Return a prompt as far as case, width, white space and a last mark do not matter."""
-    folded = unicodedata.normalize("NFKC", prompt).casefold()
-    return " ".join(folded.split()).rstrip(" .?:!")
-
-
 def _same_prompt(live: Edit, draft: Edit) -> bool:
-    prompts = {asked_by(text.text) for text in texts_of(live.request) if text.kind != "statement"}
-    if asked_by(draft.request.prompt) in prompts:
+    if asked_by(draft.request.prompt) in prompts_of(live):
         return True
     return asked_by(live.request.prompt) in {asked_by(text) for text in draft.request.rephrases}
 
@@ -118,8 +120,4 @@ def _names(edit: Edit) -> set[str]:
 def _disagree(one: Edit, other: Edit) -> bool:
     """Tell whether two edits, did they answer one prompt, would answer it differently at once."""
     same = asked_by(one.request.target_new) == asked_by(other.request.target_new)
-    return not same and _begins_before_end(one, other) and _begins_before_end(other, one)
-
-
-def _begins_before_end(one: Edit, other: Edit) -> bool:
-    return one.valid_from is None or other.valid_to is None or one.valid_from < other.valid_to
+    return not same and overlapping(one, other)

@@ -12,6 +12,7 @@ from memedit.indexes.base import VectorIndex
 from memedit.indexes.name_gate import NameGate
 from memedit.indexes.names import NameIndex, names_of
 from memedit.memory.encoding import Vectors
+from memedit.memory.facts import FactTable, FactTables
 from memedit.memory.gating import let_through
 from memedit.memory.question_rows import StoredQuestions
 from memedit.memory.rows import StoredEdit
@@ -47,6 +48,7 @@ class LiveEdits:
         self._indexes: dict[str, VectorIndex] = {}
         self._names: dict[str, NameIndex] = {}
         self._gates: dict[str, NameGate] = {}  # of namespaces that were ever asked for theirs
+        self._facts = FactTables()
         self._counts: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -66,6 +68,7 @@ class LiveEdits:
                 self._names[entry.edit.namespace].remove(seq)
                 if entry.edit.namespace in self._gates:
                     self._gates[entry.edit.namespace].remove(seq)
+                self._facts.remove(entry.edit.namespace, seq)
                 gone.setdefault(entry.edit.namespace, []).extend(keys_of(seq, len(entry.texts)))
         for namespace, keys in gone.items():
             self._indexes[namespace].remove(np.array(keys, dtype=np.int64))
@@ -91,6 +94,7 @@ class LiveEdits:
             names.add(one.seq, names_of(request.subject, request.aliases))
             if namespace in self._gates:
                 let_through(self._gates[namespace], one.seq, request)
+            self._facts.add(namespace, one.seq, one.edit)
         self._counts[namespace] = self._counts.get(namespace, 0) + len(group)
 
     def enrich(self, changes: Iterable[StoredQuestions]) -> None:
@@ -151,6 +155,19 @@ class LiveEdits:
                     let_through(gate, seq, entry.edit.request)
             self._gates[namespace] = gate
         return gate
+
+    def facts(self, namespace: str) -> FactTable:
+        """Return the edits of a namespace by names, whenever they are valid."""
+        self.read_facts(namespace, None)
+        return self._facts.full(namespace)
+
+    def read_facts(self, namespace: str, most: int | None) -> bool:
+        """Make a piece of what ``facts`` returns; tell whether more is to be made."""
+        if namespace not in self._facts:
+            entries = self._entries.items()
+            edits = {seq: one.edit for seq, one in entries if one.edit.namespace == namespace}
+            self._facts.begin(namespace, edits)
+        return self._facts.fill(namespace, most)
 
     def held_open(self) -> dict[str, int]:
         """Return how many edits hold the gate of their namespace open, where gates are asked."""

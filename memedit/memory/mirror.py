@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,13 +16,16 @@ from memedit.memory import adapter_rows, question_rows, store
 from memedit.memory.adapter_records import AdapterView
 from memedit.memory.database import Database
 from memedit.memory.encoding import Encoder, Vectors
+from memedit.memory.facts import By, Name
 from memedit.memory.live import LiveEdits
 from memedit.memory.records import VerifyReport
 from memedit.memory.rows import StoredEdit
 from memedit.memory.verify import compare
-from memedit.types import Candidate
+from memedit.types import Candidate, Edit
 
 _MOST_CANDIDATES = 1_000
+_READ_AT_ONCE = 128
+"""Edits; searches wait as long."""
 
 
 class Mirror:
@@ -116,6 +119,24 @@ class Mirror:
         """Find edits whose subject stands in a text; each query is text, vector and namespace."""
         with self._lock:
             return [self._live.named(*query, most) for query in queries]
+
+    def find(self, by: By, namespace: str, name: Name) -> list[Edit]:
+        """Return the newest live edits of a name, the newest one first, whenever they are valid."""
+        with self._lock:
+            return [edit for _, edit in self._live.facts(namespace).find(by, name)]
+
+    def holds(self, by: By, namespace: str) -> bool:
+        """Tell whether ``find`` finds anything by it."""
+        with self._lock:
+            return self._live.facts(namespace).holds(by)
+
+    def read_facts(self, namespaces: Iterable[str]) -> None:
+        """Make ready what ``find`` finds, in pieces, so that requests get between."""
+        for namespace in namespaces:
+            more = True
+            while more:
+                with self._lock:
+                    more = self._live.read_facts(namespace, _READ_AT_ONCE)
 
     def has(self, namespaces: Sequence[str]) -> bool:
         """Tell whether any of the namespaces holds a live edit."""

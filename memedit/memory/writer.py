@@ -144,7 +144,7 @@ class Writer:
         self._mirror.refresh()
         seen = self._mirror.applied
         asked = [place for place, one in enumerate(drafts) if one.request.prompt in vectors]
-        near: list[Sequence[Candidate]] = [()] * len(drafts)
+        near: list[Sequence[Candidate] | None] = [None] * len(drafts)
         for start in range(0, len(asked), _SEARCHED):  # in pieces, so that requests get between
             places = asked[start : start + _SEARCHED]
             queries = [(drafts[place], vectors[drafts[place].request.prompt]) for place in places]
@@ -153,7 +153,8 @@ class Writer:
             )
             for place, hit in zip(places, hits, strict=True):
                 near[place] = hit
-        return seen, contradictions(drafts, near, self._conflicts.judge)
+        self._mirror.read_facts({drafts[place].namespace for place in asked})
+        return seen, contradictions(drafts, near, self._mirror, self._conflicts.judge)
 
     def supersede(self, edit_id: str, new: NewEdit) -> Edit:
         """Replace the live version; the namespace stays that of the edit."""

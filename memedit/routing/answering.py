@@ -16,11 +16,13 @@ from memedit.routing.options import RequestOptions
 from memedit.routing.route import Route, RouteQuery, joined
 from memedit.routing.steps import Need, OwnAnswer, Prepared
 from memedit.routing.wire.base import Prompt, TextPrompt, WireFormat
+from memedit.routing.wire.chat import ChatCompletions
 from memedit.routing.wire.choices import ChoiceAnswers
+from memedit.routing.wire.completions import Completions
 from memedit.routing.wire.document import Path
 from memedit.routing.wire.own import NOTHING_SPENT, Said, TokenUsage, spoken
 from memedit.scope.query import leans
-from memedit.types import Action, Operation, ScopeDecision, ScopeLabel
+from memedit.types import Action, Operation, ScopeDecision, ScopeLabel, Surface
 
 FAILED: Final = "agent-failed"
 """Begins a note: no answer came of it; behind a colon stands why."""
@@ -58,6 +60,10 @@ class Answered:
 
 class Answerer(Protocol):
     """Answers questions that lean on several facts; wired in from the room of agents."""
+
+    @property
+    def name(self) -> str:
+        """The registry name of its method."""
 
     def answer(self, query: RouteQuery, model: str | None) -> Generator[Need, Any, Answered]:
         """Answer what ``query`` asks, with its namespaces and threshold.
@@ -114,6 +120,40 @@ def answered(
         headers=response_headers([route], note=None, detail=options.detail),
         answer=OwnAnswer(*spoken(said, value, chat=answers.chat)),
     )
+
+
+def foreseen(
+    method: str | None,
+    asked: str | Sequence[Mapping[str, Any]],
+    query: RouteQuery,
+    route: Route,
+) -> Route:
+    """Return the route that a prompt would take, without asking any model.
+
+    What a plan decides before its answerer is asked: whether the agent comes to an answer, and by
+    which edits, only shows then.  Where it does not, the edits go into the context.
+
+    Args:
+        method: the agent's; ``None``: nothing answers in the model's place.
+        asked: a text, or a conversation, with nothing else in the request.
+        query: what is read of it.
+        route: what the router decided.
+
+    """
+    if method is None or not _depends(route):
+        return route
+    wire: WireFormat = ChatCompletions()
+    if not isinstance(asked, str):
+        value: dict[str, Any] = {"messages": list(asked)}
+    elif query.surface is Surface.CHAT:
+        value = {"messages": [{"role": "user", "content": asked}]}
+    else:
+        wire, value = Completions(), {"prompt": asked}
+    readable = [Readable(prompt, query.query) for prompt in wire.read(value)]
+    unfit = _unfit(wire, value, readable, [route])
+    if unfit is not None:
+        return _noted(route, f"{UNFIT}:{unfit}")
+    return replace(route, action=Action.AGENT, method=method)
 
 
 def _depends(route: Route) -> bool:

@@ -147,6 +147,7 @@ class Proxy:
             memory,
             namespace,
             *((self._enriching.put,) if self._enriching is not None else ()),
+            agent=answerer.name if answerer is not None else None,
         )
         self._pages = Pages(
             self._guard, self._metrics, self._upstream, Readiness(self._upstream, memory.stats)

@@ -15,6 +15,7 @@ import memedit
 from memedit.config import ServeSettings
 from memedit.errors import InvalidInputError, MemeditError
 from memedit.routing import RouteQuery, Router, wire_for
+from memedit.routing.answering import foreseen
 from memedit.routing.wire.base import NotRead, TextPrompt
 from memedit.serving.asgi import App, Receive, Reply, Scope, Send, header, read_body
 from memedit.serving.auth import Guard, Unauthorized
@@ -64,10 +65,13 @@ def create_edit_api(
     memory: EditMemory,
     namespace: str,
     written: Callable[[Sequence[Edit]], None] = lambda edits: None,
+    *,
+    agent: str | None = None,
 ) -> App:
     """Make the ASGI app that answers everything under /memedit/.
 
-    ``written`` is told of edits that are in the memory now, from any thread, and must not fail.
+    ``written`` is told of edits that are in the memory now, from any thread, and must not fail;
+    ``agent`` is the method that answers prompts which depend on edits, if one does.
     """
     api = FastAPI(
         title="memedit edit API",
@@ -89,7 +93,7 @@ def create_edit_api(
         auto_error=False,
     )
     api.include_router(
-        _routes(router, memory, namespace, written),
+        _routes(router, memory, namespace, written, agent),
         prefix=PREFIX,
         dependencies=[Depends(key)],  # documents it; the check itself comes before all of this
         responses=_ERRORS,
@@ -134,7 +138,11 @@ class _EditApi:
 
 
 def _routes(
-    router: Router, memory: EditMemory, namespace: str, written: Callable[[Sequence[Edit]], None]
+    router: Router,
+    memory: EditMemory,
+    namespace: str,
+    written: Callable[[Sequence[Edit]], None],
+    agent: str | None,
 ) -> APIRouter:
     api = APIRouter()
 
@@ -213,23 +221,19 @@ def _routes(
         """Tell what would be done with prompts or a conversation, and why."""
         given = [body.messages] if body.messages is not None else body.prompts or []
         queries = [
-            QueryText(asked) if isinstance(asked, str) else _query_of(asked) for asked in given
+            RouteQuery(
+                QueryText(asked) if isinstance(asked, str) else _query_of(asked),
+                Surface.COMPLETION if body.surface == "completion" else Surface.CHAT,
+                tuple(body.namespaces or (default,)),
+                body.threshold,
+            )
+            for asked in given
         ]
-        decided = router.decide(
-            [
-                RouteQuery(
-                    query,
-                    Surface.COMPLETION if body.surface == "completion" else Surface.CHAT,
-                    tuple(body.namespaces or (default,)),
-                    body.threshold,
-                )
-                for query in queries
-            ]
-        )
+        decided = router.decide(queries)
         return Routes(
             routes=[
-                {"prompt": query.text, **one.to_dict()}
-                for query, one in zip(queries, decided, strict=True)
+                {"prompt": query.query.text, **foreseen(agent, asked, query, one).to_dict()}
+                for asked, query, one in zip(given, queries, decided, strict=True)
             ]
         )
 

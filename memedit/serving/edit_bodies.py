@@ -69,7 +69,8 @@ class AddEdits(_Body):
     on_conflict: Literal["keep", "supersede", "reject"] | None = Field(
         None,
         description="An edit contradicts a live one: keep both (where both are valid the newer "
-        "speaks); supersede one of the same prompt; reject all (409). Absent: as configured.",
+        "speaks); supersede one of the same prompt (of inverses and chains nothing goes); "
+        "reject all (409). Absent: as configured.",
     )
 
 

@@ -65,6 +65,22 @@ def test_route_through_a_proxy_says_the_same(
     assert here == there
 
 
+def test_route_says_what_the_agent_would_answer(run: Run, added: dict[str, Any]) -> None:
+    further = "Who is the mayor of the capital of Quendoria?"
+    plain = run("route", further, ASKED, "--json").json
+    assert [(one["scope"], one["action"]) for one in plain] == [
+        ("dependent", "in_context"),
+        ("direct", "in_context"),
+    ]
+    set_to_agent = {"MEMEDIT_ROUTING__DEPENDENT": "agent", "MEMEDIT_AGENT__METHOD": "mello"}
+    told = run("route", further, ASKED, "--json", env=set_to_agent).json
+    assert [(one["action"], one["method"]) for one in told] == [
+        ("agent", "mello"),
+        ("in_context", "statement"),
+    ]
+    assert told[0]["edits"] == plain[0]["edits"] == [f"{added['id']}@1"]
+
+
 def test_route_for_people_and_with_a_threshold(run: Run, added: dict[str, Any]) -> None:
     ran = run("route", ASKED, UNRELATED)
     assert "in_context" in ran.out and "out_of_scope" in ran.out and added["id"] in ran.out

@@ -216,3 +216,19 @@ def test_contradictions_are_said_and_settled_as_asked(run: Run) -> None:
     )
     assert {one["outcome"] for one in new.json["conflicts"]} == {"superseded", "retracted"}
     assert len(run("list", "--json", *where).json) == 1
+
+
+def test_what_an_inverse_and_a_chain_contradict_is_said(run: Run) -> None:
+    where = ("--memory", "sqlite:///implied.db")
+    capital = run("add", *CAPITAL, "--json", *where).json["id"]
+    turned = ("The country whose capital is", CAPITAL[1])
+    said = run("add", " ".join((*turned, "is")), "Marovia", "--subject", CAPITAL[1], *where).out
+    assert f"contradicts {capital}@1 (inverse: " in said and said.rstrip().endswith("kept")
+    mayor = ("The mayor of Ost is", "Ansa Veld", "--subject", "Ost")
+    home = ("The home town of Ansa Veld is", "Tromm", "--subject", "Ansa Veld")
+    first, last = (run("add", *one, "--json", *where).json["id"] for one in (mayor, home))
+    composed = ("The home town of the mayor of Ost is", "Dorn", "--subject", "Ost")
+    said = run("add", *composed, *where).out
+    assert f"contradicts {last}@1 (chain: together with {first}@1): kept" in said
+    refused = run("add", *composed, "--on-conflict", "reject", *where)
+    assert refused.code == 1 and "(chain), by" in refused.err

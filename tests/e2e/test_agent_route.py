@@ -6,17 +6,24 @@ is right as long as it is the one that the headers tell.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
+import httpx2
 import pytest
 
+from memedit.agent import MultiHopAgent
+from memedit.agent.pokemqa import Pokemqa
+from memedit.routing import Reason, Route, RouteQuery
+from memedit.types import Action
 from tests.e2e.facts import CAPITAL, CAPITAL_TARGET, UNRELATED
 from tests.e2e.findings import FINDINGS
 from tests.e2e.relay import Relay
-from tests.e2e.stack import Proxy, Vllm
-from tests.e2e.wires import CHAT, COMPLETIONS, MODEL, Wire, post
+from tests.e2e.stack import BLOCK, Proxy, Vllm
+from tests.e2e.wires import CHAT, COMPLETIONS, MODEL, Wire, post, send
 
 QUESTION = "What is the population of the capital of Valdoria?"
 AGENT = {
@@ -86,3 +93,66 @@ def test_what_no_edit_concerns_passes_byte_for_byte(
     question = json.dumps(CHAT.body(QUESTION, tokens=2)).encode()
     answer = post(asking.url, CHAT.path, question, **given)
     assert answer.headers["x-memedit-reason"] == "no_edits"
+
+
+class NoEdits:
+    """A memory that holds nothing: the model answers every hop."""
+
+    def decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
+        return [Route(Action.PASS, Reason.NO_EDITS) for _ in queries]
+
+
+class Recording(httpx2.HTTPTransport):
+    """Remembers prompts, and how much of each the prefix cache held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, int]] = []
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        reply = super().handle_request(request)
+        reply.read()
+        usage = reply.json()["usage"]["prompt_tokens_details"] or {}
+        prompt = json.loads(request.content)["prompt"]
+        self.calls.append((prompt, int(usage.get("cached_tokens") or 0)))
+        return reply
+
+
+def agent(vllm: Vllm, **options: Any) -> MultiHopAgent:
+    method = Pokemqa(demonstrations="")
+    return MultiHopAgent(NoEdits(), vllm.url, method=method, model=MODEL, max_tokens=24, **options)
+
+
+def test_earlier_hops_of_a_question_are_in_the_prefix_cache(vllm: Vllm, namespace: str) -> None:
+    seen = Recording()
+    agent(vllm, transport=seen).ask(
+        f"{namespace}: which language is spoken in the country whose capital is Lindhaven, the old "
+        "city at the mouth of the long river Elda, where the iron bridge stands?"
+    )
+    assert len(seen.calls) >= 2
+    prompts = [_tokens(vllm, prompt) for prompt, _ in seen.calls]
+    assert len(prompts[0]) > BLOCK
+    for (before, after), (_, cached) in zip(pairwise(prompts), seen.calls[1:], strict=True):
+        pairs = enumerate(zip(before, after, strict=False))
+        common = next((at for at, (a, b) in pairs if a != b), min(len(before), len(after)))
+        assert cached >= min(common, len(after) - 1) // BLOCK * BLOCK
+    assert all(cached >= BLOCK for _, cached in seen.calls[1:])
+
+
+def test_the_server_batches_questions_that_are_under_way_together(
+    vllm: Vllm, namespace: str
+) -> None:
+    """It takes fewer steps than it writes tokens: some of them came of one step."""
+    steps = "vllm:iteration_tokens_total_count"
+    before = vllm.metric(steps)
+    questions = [f"{namespace}, {n}: who leads the country of the bridge?" for n in range(6)]
+    traces = asyncio.run(agent(vllm).ask_many(questions))
+    taken = vllm.metric(steps) - before
+    written = sum(trace.usage.completion_tokens for trace in traces)
+    assert 0 < taken < written, (taken, written)
+
+
+def _tokens(vllm: Vllm, prompt: str) -> list[int]:
+    reply = send(vllm.url, "POST", "/tokenize", {"model": MODEL, "prompt": prompt})
+    tokens: list[int] = reply.json()["tokens"]
+    return tokens

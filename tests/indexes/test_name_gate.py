@@ -68,8 +68,7 @@ def test_what_was_removed_leaves_no_trace(
         ("Dilşat Y\u0131ld\u0131z", "Who is Yildiz?", True),
         ("Bob", "Is that Bobs?", True),
         ("Duran Duran Duran", "Who sang in Duran Duran Duran?", True),
-        ("of the", "the price of the book", True),
-        ("of the", "the book", False),
+        ("of the", "the book", True),  # no name, so held open
         ("Paris", "Wo liegt Paris?", True),
         ("Paris", "パリの人口は?", True),  # its letters say nothing of Latin names
         ("Paris", "Сколько людей живёт в Париже?", True),

@@ -146,3 +146,44 @@ def test_retracting_brings_the_models_own_answer_back(start: Start, memory: Edit
     answer = proxy.post("/v1/chat/completions", asked())
     assert answer.json == PLAIN and answer.header("x-memedit-reason") == "no_edits"
     assert upstream.chats == [asked()] and upstream.scripted.bodies == []
+
+
+TURNS = [{"role": "user", "content": "Tell me of France."}, {"role": "user", "content": QUESTION}]
+
+
+@pytest.mark.parametrize(
+    ("messages", "route", "note"),
+    [
+        (asked()["messages"], "agent", None),
+        (TURNS, "agent", None),
+        (
+            [*TURNS, {"role": "assistant", "content": "Well,"}],
+            "in_context",
+            "agent-unfit:continues",
+        ),
+        (
+            [{"role": "user", "content": f"{'So. ' * 300}{QUESTION}"}],
+            "in_context",
+            "agent-unfit:long",
+        ),
+    ],
+)
+def test_what_is_foretold_without_asking_is_what_is_done(
+    start: Start, memory: EditMemory, messages: Any, route: str, note: str | None
+) -> None:
+    memory.add([CAPITAL])
+    proxy, upstream = start()
+    [told] = proxy.post("/memedit/v1/route", {"messages": messages}).json["routes"]
+    assert (told["action"], told["note"]) == (route, note)
+    assert told["method"] == ("pokemqa" if route == "agent" else "before")
+    assert upstream.chats == [] and upstream.scripted.bodies == []
+    done = proxy.post("/v1/chat/completions", {"model": "atlas", "messages": messages})
+    assert (done.header("x-memedit-route"), done.header("x-memedit-note")) == (route, note)
+
+
+def test_texts_to_be_continued_are_foretold_too(start: Start, memory: EditMemory) -> None:
+    memory.add([CAPITAL])
+    proxy, _ = start()
+    asking = {"prompts": [QUESTION, "How are you?"], "surface": "completion"}
+    told = proxy.post("/memedit/v1/route", asking).json["routes"]
+    assert [one["action"] for one in told] == ["agent", "pass"]

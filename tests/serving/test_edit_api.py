@@ -275,12 +275,17 @@ def test_contradictions_are_said_and_settled_as_asked(proxy: Served) -> None:
             "against": f"{first['id']}@1",
             "kind": "same_prompt",
             "probability": None,
+            "through": [],
             "outcome": "kept",
         }
     ]
+    turned = {"prompt": "Tidemark is the capital of", "subject": "Tidemark", "target_new": "Ys"}
+    owner = {"prompt": "The capital of Kelp is", "subject": "Kelp", "target_new": "Tidemark"}
+    [said] = proxy.post(EDITS, {"edits": [turned, owner]}).json["conflicts"]
+    assert said["kind"] == "inverse" and said["outcome"] == "kept"
     last = {**ATLANTIS_JSON, "target_new": "Coralford"}
     settled = proxy.post(EDITS, {"edits": [last], "on_conflict": "supersede"}).json
     assert {one["outcome"] for one in settled["conflicts"]} == {"superseded", "retracted"}
-    assert len(proxy.ask("GET", EDITS).json["edits"]) == 1
+    assert len(proxy.ask("GET", EDITS).json["edits"]) == 3
     wrong = proxy.post(EDITS, {"edits": [last], "on_conflict": "ask"})
     assert "on_conflict" in assert_error(wrong, 422, "invalid_input")
