@@ -34,7 +34,7 @@ from memedit.cli import (
     train,
 )
 from memedit.cli.output import complain
-from memedit.errors import MemeditError, SettingsError
+from memedit.errors import MemeditError, SettingsError, UnknownNameError
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -69,14 +69,14 @@ class OneLineErrors(TyperGroup):
             asked = getattr(getattr(error, "ctx", None), "command_path", "memedit")
             complain("usage", f"{message} See '{asked} --help'.", as_json=as_json)
             sys.exit(USAGE)
-        except SettingsError as error:
+        except (SettingsError, UnknownNameError) as error:
             complain(error.code, str(error), as_json=as_json)
             sys.exit(USAGE)
         except MemeditError as error:
             complain(error.code, str(error), as_json=as_json)
             sys.exit(FAILURE)
-        except (typer.Abort, KeyboardInterrupt):
-            complain("interrupted", "interrupted", as_json=as_json)
+        except (typer.Abort, KeyboardInterrupt) as error:
+            complain("interrupted", str(error) or "interrupted", as_json=as_json)
             sys.exit(INTERRUPTED)
         sys.exit(code if isinstance(code, int) else OK)
 
@@ -85,7 +85,7 @@ app = typer.Typer(
     name="memedit",
     cls=OneLineErrors,
     help="Change what a served language model knows, without retraining it.",
-    epilog="Exit codes: 0 done, 1 failed, 2 misused. Every command takes --json.",
+    epilog="Exit codes: 0 done, 1 failed, 2 misused, 130 interrupted. Every command takes --json.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

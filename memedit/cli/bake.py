@@ -65,6 +65,14 @@ def bake(
     ] = None,
     corpus: Corpus = None,
     texts: Texts = TEXTS,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where 'memedit locate' and 'memedit moments' kept their findings, when they were "
+            "given this --cache; else the user's cache folder.",
+        ),
+    ] = None,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
     namespace: opt.Namespace = None,
@@ -106,7 +114,8 @@ def bake(
     with without_loading_bar():
         loaded = load_model(model, dtype=dtype, device=device)
     form = AutoForm.of(loaded.tokenizer)
-    editor = open_editor(method, settings, prompt_form=form, **statistics_of(method, corpus, texts))
+    statistics = statistics_of(method, corpus, texts, cache)
+    editor = open_editor(method, settings, prompt_form=form, sites=cache, **statistics)
     with progress(f"{method}: statistics") as tell:
         editor = editor.resolved(loaded.model, loaded.tokenizer, tell)
     with progress(f"{method}: {len(requests)} edits") as tell:
@@ -126,8 +135,12 @@ def bake(
             {"folder": into and str(into), "as": shape.value, **delta_record(delta), **extra}
         )
         return
+    from memedit.evaluation.run_differences import layers_said
+
     notes = delta.notes
     typer.echo(f"{method}: {len(requests)} edits, {len(delta.names())} changed parameters")
+    if editor.layers:
+        typer.echo(layers_said({"layers": editor.layers, "from": editor.layer_from}))
     if "loss_before" in notes:
         typer.echo(
             f"loss of the new answers, as searched: {notes['loss_before']:.3f} before, "
@@ -168,14 +181,19 @@ def _write(
     return {"max_lora_rank": written.max_lora_rank, "relative_error": written.relative_error}
 
 
-def statistics_of(method: str, corpus: Path | None, texts: int) -> dict[str, Any]:
-    """Return where second moments come from, as an argument of the methods that need them."""
-    if corpus is None and texts == TEXTS:
+def statistics_of(
+    method: str, corpus: Path | None, texts: int, cache: Path | None = None
+) -> dict[str, Any]:
+    """Return where second moments come from and are kept, for the methods that need them."""
+    asked_for = corpus is not None or texts != TEXTS
+    if not asked_for and cache is None:
         return {}
     from memedit.editing.catalog import EDITORS
     from memedit.editing.key_value import KeyValueEditor
     from memedit.editing.statistics import Statistics
 
     if not issubclass(EDITORS.get(method), KeyValueEditor):
+        if not asked_for:
+            return {}
         raise SettingsError(f"{method} takes no statistics; leave out --corpus and --texts")
-    return {"statistics": Statistics(corpus, texts=texts)}
+    return {"statistics": Statistics(corpus, texts=texts, cache=cache)}

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from memedit.cli import eval_data, eval_scope
 from memedit.cli import options as opt
 from memedit.cli.output import print_json_array
-from memedit.errors import SettingsError, UnknownNameError
-
-if TYPE_CHECKING:
-    from memedit.cli.variants import Variant
-    from memedit.evaluation.settings import Setting
-
+from memedit.errors import UnknownNameError
 
 app = typer.Typer(invoke_without_command=True)
 app.command("scope")(eval_scope.scope)
@@ -76,7 +69,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep the run here and write report.html; a run that was broken off goes on.",
+            help="Keep the run here and write report.html; the same command again goes on with a "
+            "run that was broken off.",
         ),
     ] = None,
     compare: Annotated[
@@ -117,7 +111,11 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the bootstrap and of what is drawn.")] = 0,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where unedited answers are kept; else the user's cache."),
+        typer.Option(
+            metavar="DIR",
+            help="Where unedited answers are kept, and where 'memedit locate' and 'memedit "
+            "moments' kept their findings when they were given it; else the user's cache folder.",
+        ),
     ] = None,
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16; auto is float32 on a CPU.")
@@ -148,9 +146,14 @@ def evaluate(
 ) -> None:
     """Measure methods on a data set: what an edit changes, and what it leaves as it was.
 
-    Generated answers and teacher-forced scores are rows of their own and never mixed. What the
-    data set holds, and what in it cannot be scored, is said on stderr before anything is asked.
-    Give --model or --proxy, not both.
+    Generated answers and teacher-forced scores are rows of their own and never mixed; a summary
+    stands at the end. What the data set holds, what in it cannot be scored, and which layers are
+    edited, is said on stderr before anything is asked. Give --model or --proxy, not both.
+
+    low and high bound 95% intervals; in --json they are null where none is known, as of one case.
+
+    Exit codes: 0 measured; 2 the command line or a setting is wrong; 1 the data, the model or the
+    proxy is not there or cannot be measured; 130 broken off.
 
     Example: memedit eval --dataset atlasedit --method none,ice,ft-m --model examples/atlas/model
     --limit 200 --report out
@@ -161,21 +164,32 @@ def evaluate(
     from memedit.cli import variants as methods
     from memedit.cli.eval_run import (
         analyse_edits,
+        compared_before,
         kept_answers,
         manifest_of,
         open_base,
         print_rows,
         run,
-        say_sequences,
+        sequences,
         shown,
         trained_parts,
         unedited,
+    )
+    from memedit.cli.eval_told import (
+        Count,
+        given_by,
+        need_cases,
+        print_layers,
+        print_summary,
+        print_trained,
+        told_when_interrupted,
     )
     from memedit.config import Settings
     from memedit.evaluation.datasets import load_dataset
     from memedit.evaluation.questions import Amounts
     from memedit.evaluation.report.run import read_run
-    from memedit.evaluation.report.write import need_libraries
+    from memedit.evaluation.report.write import need_libraries, write_report
+    from memedit.evaluation.run_folder import RunFolder
     from memedit.evaluation.settings import read_settings
     from memedit.evaluation.summary import summary
 
@@ -192,9 +206,10 @@ def evaluate(
     if report is not None:  # what the report will lack is said before anything is measured
         need_libraries()
     if compare is not None:
-        read_run(compare)
+        with given_by("--compare"):
+            read_run(compare)
     how = read_settings(setting)
-    variants = _variants(method, scope, how, proxy is not None)
+    variants = methods.asked_variants(method, scope, how, proxy=proxy is not None)
     names = [one.name for one in variants]
     try:
         methods.check_variants(variants, proxy=proxy is not None)
@@ -202,19 +217,21 @@ def evaluate(
         raise typer.BadParameter(str(error), param_hint="--method") from None
     amounts = Amounts(max_tokens=max_tokens, general=general, fluent=fluency, seed=seed)
     settings = Settings.read(config)
+    if model is not None:
+        parts.check_parts(variants, settings)
     if all_edits and [str(one) for one in how] != ["batch"]:
         raise typer.BadParameter("is for --setting batch.", param_hint="--all-edits")
     data = load_dataset(dataset, split=split, limit=limit, tasks=task)
-    typer.echo(summary(data), err=True)
+    need_cases(data)
     company = load_dataset(dataset, split=split).cases if all_edits else ()  # of all tasks
-    if company:
-        edits = sum(len(case.requests) for case in company)
-        typer.echo(f"  in force: the {edits:,} edits of {len(company):,} cases", err=True)
     own = parts.trained_folders(variants, settings) if model is not None else []
-    learned = trained_parts(trained or [], own, data)
-    say_sequences(how, data.cases)  # one that is too long is refused before a model is loaded
+    with given_by("--trained"):
+        learned = trained_parts(trained or [], own, data)
+    held = sequences(how, data.cases)  # one that is too long is refused before a model is loaded
 
+    count = Count(report)
     with ExitStack() as stack:
+        stack.enter_context(told_when_interrupted(count))
         folder = report
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memedit-eval-")))
@@ -228,8 +245,8 @@ def evaluate(
         if model is not None:
             measured: Any = parts.open_model(model, form=form, dtype=dtype, device=device)
             base = open_base(measured, kept_answers(measured, cache))
-            treatments = parts.local_treatments(variants, measured, base, settings, stack)
-            about["layers"] = parts.edited_layers(variants, measured)
+            treatments = parts.local_treatments(variants, measured, base, settings, stack, cache)
+            about["layers"] = parts.edited_layers(variants, measured, cache)
         else:
             measured, behind = stack.enter_context(
                 parts.open_proxy(str(proxy), form=form, served=served, key=key, admin_key=admin_key)
@@ -242,49 +259,31 @@ def evaluate(
             }
             treatments = [(name, made[name]) for name in names]
         about["model"] = {"name": measured.name, "fingerprint": base.fingerprint}
+        about["compare"] = str(compare.resolve()) if compare is not None else None
         manifest = manifest_of(data, about, amounts, dtype if proxy is None else "")
-        rows = run(folder, manifest, base, measured, data, how, amounts, treatments, company)
+        kept = RunFolder(folder, manifest)
+
+        # Nothing is listed before all that can be refused has been.
+        typer.echo(summary(data), err=True)
+        if company:
+            edits = sum(len(case.requests) for case in company)
+            typer.echo(f"  in force: the {edits:,} edits of {len(company):,} cases", err=True)
+        print_trained(learned)
+        for line in held:
+            typer.echo(line, err=True)
+        print_layers(kept.manifest.get("layers", {}), names)
+
+        rows = run(kept, base, measured, data, how, amounts, treatments, company, count)
+        written = None
         if report is not None:
             if model is not None and analysis:
                 whole = load_dataset(dataset, split=split).cases
-                analyse_edits(report, measured, data, variants, analysis, whole)
-            from memedit.evaluation.report import write_report
-
-            written = write_report(report, report, compare)
-            typer.echo(f"report: {written}", err=True)
+                analyse_edits(report, measured, data, variants, analysis, whole, cache)
+            written = write_report(report, report, compare or compared_before(kept))
     if json:
         print_json_array([shown(row) for row in rows])
     else:
         print_rows(rows)
-
-
-def _variants(
-    method: str | None, scope: str, settings: Sequence[Setting], proxy: bool
-) -> list[Variant]:
-    from memedit.cli.routed_edits import ALWAYS
-    from memedit.cli.variants import PROXY, UNEDITED, read_variants
-    from memedit.evaluation.settings import Mode
-    from memedit.incontext.catalog import METHODS
-
-    if method is None and not proxy:
-        raise typer.BadParameter("name at least one, for example none,ice.", param_hint="--method")
-    variants = read_variants(method if method is not None else f"{UNEDITED},{PROXY}")
-    if not variants:
-        raise typer.BadParameter("names no method.", param_hint="--method")
-    if scope not in ("router", "always"):
-        raise typer.BadParameter(f"no scope {scope!r}; router or always.", param_hint="--scope")
-    if scope == "always":
-        in_context = set(METHODS.names()) - {UNEDITED}
-        variants = [
-            replace(one, name=f"{one.name}{ALWAYS}", method=f"{one.method}{ALWAYS}")
-            if one.method in in_context
-            else one
-            for one in variants
-        ]
-    several = [str(one) for one in settings if one.mode is not Mode.SINGLE]
-    if several and any(one.method.endswith(ALWAYS) for one in variants):
-        raise SettingsError(
-            f"methods with {ALWAYS} put every edit into every prompt, which only the single "
-            f"setting allows; got --setting {','.join(several)}"
-        )
-    return variants
+        print_summary(rows, kept.manifest)
+    if written is not None:
+        typer.echo(f"report: {written}", err=True)

@@ -33,10 +33,12 @@ def data(
 ) -> None:
     """Count what a data set holds: records, cases, edits, probes by kind, and what is wrong.
 
-    A record that cannot be scored is counted and named. No model is needed.
+    A record that cannot be scored is counted and named; where that is all of them, the command
+    ends with 1. No model is needed.
 
     Example: memedit eval data --dataset knowedit:benchmarks/knowedit
     """
+    from memedit.cli.eval_told import need_cases
     from memedit.evaluation.datasets import load_dataset
     from memedit.evaluation.summary import summary
 
@@ -59,7 +61,8 @@ def data(
                 "faults": [asdict(fault) for fault in found.faults],
             }
         )
-        return
-    typer.echo(summary(found))
-    for fault in found.faults if faults else ():
-        typer.echo(f"{fault.where}: {fault.reason}{'' if fault.dropped else ' (scored)'}")
+    else:
+        typer.echo(summary(found))
+        for fault in found.faults if faults else ():
+            typer.echo(f"{fault.where}: {fault.reason}{'' if fault.dropped else ' (scored)'}")
+    need_cases(found)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from memedit.client import Client
     from memedit.config import Settings
+    from memedit.editing.base import Editor
     from memedit.evaluation.base_answers import BaseAnswers
     from memedit.evaluation.local import LocalModel
     from memedit.evaluation.proxy import Proxy, ProxyModel, Reply
@@ -58,10 +59,11 @@ def local_treatments(
     base: BaseAnswers,
     settings: Settings,
     stack: ExitStack,
+    cache: Path | None = None,
 ) -> Treatments:
     """Return what makes each method's treatment; ``stack`` closes what they open."""
     from memedit.adapters.catalog import ADAPTERS, open_adapter
-    from memedit.editing.catalog import EDITORS, open_editor
+    from memedit.editing.catalog import EDITORS
     from memedit.evaluation.adapted import Adapted
     from memedit.evaluation.prompting import InContext
     from memedit.evaluation.treatments import Baked, Unedited
@@ -72,12 +74,11 @@ def local_treatments(
     def make(one: Variant) -> Sessions:
         if one.method == UNEDITED:
             return Unedited(base, model)
-        form = prompt_form(model)
         if one.method in adapters:
-            adapter = open_adapter(one.method, one.settings, prompt_form=form)
+            adapter = open_adapter(one.method, one.settings, prompt_form=prompt_form(model))
             return Adapted(one.name, adapter.bound(model.model), model)
         if one.method in baked:
-            editor = open_editor(one.method, one.settings, prompt_form=form)
+            editor = open_baked(one, model, cache)
             with progress(f"{one.name}: statistics") as tell:
                 settled = editor.resolved(model.model, model.tokenizer, tell)
             return Baked(one.name, settled, model)
@@ -100,17 +101,21 @@ def _serac(
     """Return SERAC with the parts of `serac.folder`; both models are put prompts alike."""
     from memedit.evaluation.counterfactual import Serac, TwoModels
 
-    folder = settings.serac.folder
-    if folder is None:
-        raise SettingsError(
-            "--method serac needs serac.folder, as 'memedit train serac' writes it; for example "
-            "MEMEDIT_SERAC__FOLDER=examples/atlas/serac"
-        )
+    folder = _serac_folder(settings)
     dtype = str(model.model.dtype).removeprefix("torch.")
     form, device = model.prompts.form.value, str(model.model.device)
     counterfactual = open_model(folder / "model", form=form, dtype=dtype, device=device)
     edits = routed_edits(one.method, encoder, settings, stack)
     return Serac(one.name, edits, TwoModels(model, counterfactual))
+
+
+def _serac_folder(settings: Settings) -> Path:
+    if settings.serac.folder is None:
+        raise SettingsError(
+            "--method serac needs serac.folder, as 'memedit train serac' writes it; for example "
+            "MEMEDIT_SERAC__FOLDER=examples/atlas/serac"
+        )
+    return settings.serac.folder
 
 
 def trained_folders(variants: Sequence[Variant], settings: Settings) -> list[Path]:
@@ -126,19 +131,69 @@ def trained_folders(variants: Sequence[Variant], settings: Settings) -> list[Pat
     return [folder for folder in found if folder is not None]
 
 
-def edited_layers(variants: Sequence[Variant], model: LocalModel) -> dict[str, dict[str, Any]]:
+def check_parts(variants: Sequence[Variant], settings: Settings) -> None:
+    """Refuse settings with which a method's parts cannot be opened, before anything is loaded.
+
+    Raises:
+        UnknownNameError: the settings name a scope classifier that is not there.
+        SettingsError: SERAC's parts are not named.
+
+    """
+    from memedit.incontext.catalog import METHODS
+    from memedit.scope.catalog import CLASSIFIERS
+
+    methods = {one.method.removesuffix(ALWAYS) for one in variants}
+    if methods & (set(METHODS.names()) - {UNEDITED}):
+        CLASSIFIERS.get(settings.scope.classifier)
+    if SERAC in methods:
+        _serac_folder(settings)
+
+
+def open_baked(one: Variant, model: LocalModel, cache: Path | None = None) -> Editor[Any]:
+    """Make a baked method that finds what was located and taken ahead for this model.
+
+    Args:
+        one: the method, with its settings.
+        model: says how prompts are put.
+        cache: where ``memedit locate`` and ``memedit moments`` kept it; ``None``: the user's own.
+
+    """
+    from memedit.cli.bake import statistics_of
+    from memedit.cli.moments import TEXTS
+    from memedit.editing.catalog import open_editor
+
+    statistics = statistics_of(one.method, None, TEXTS, cache)
+    form = prompt_form(model)
+    return open_editor(one.method, one.settings, prompt_form=form, sites=cache, **statistics)
+
+
+def edited_layers(
+    variants: Sequence[Variant], model: LocalModel, cache: Path | None = None
+) -> dict[str, dict[str, Any]]:
     """Say for every baked method which layers it edits and where they come from.
 
     Methods that search all layers are left out.
-    """
-    from memedit.editing.catalog import EDITORS, open_editor
 
-    baked = set(EDITORS.names())
-    found = {
-        one.name: open_editor(one.method, one.settings).resolved(model.model)
-        for one in variants
-        if one.method in baked
-    }
+    Raises:
+        SettingsError: a method, or an adapter, names a layer that the model does not have.
+
+    """
+    from memedit.adapters.catalog import ADAPTERS, open_adapter
+    from memedit.editing.catalog import EDITORS
+    from memedit.modeling.architecture import architecture
+
+    baked, adapters = set(EDITORS.names()), set(ADAPTERS.names())
+    found = {}
+    for one in variants:
+        try:
+            if one.method in baked:
+                found[one.name] = open_baked(one, model, cache).resolved(model.model)
+            elif one.method in adapters:
+                layer = open_adapter(one.method, one.settings).config.layer
+                if layer is not None:
+                    architecture(model.model).layer(layer)
+        except SettingsError as error:
+            raise SettingsError(f"--method {one.name}: {error}") from None
     return {
         name: {"layers": list(editor.layers), "from": editor.layer_from}
         for name, editor in found.items()

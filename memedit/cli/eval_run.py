@@ -19,11 +19,13 @@ from memedit import __version__
 from memedit.cli.output import print_table, progress
 
 if TYPE_CHECKING:
+    from memedit.cli.eval_told import Count
     from memedit.cli.variants import Variant
     from memedit.evaluation.base_answers import BaseAnswers
     from memedit.evaluation.cases import Dataset, EditCase
     from memedit.evaluation.questions import Amounts
     from memedit.evaluation.rows import Row
+    from memedit.evaluation.run_folder import RunFolder
     from memedit.evaluation.settings import Setting
 
 COLUMNS = ("method", "task", "setting", "metric", "kind", "scoring", "value", "low", "high", "n")
@@ -69,8 +71,10 @@ def manifest_of(
             "fingerprint": data.fingerprint,
             "records": data.records,
             "cases": len(data.cases),
+            "tasks": sorted({case.task for case in data.cases}),
         },
         "cases": hashlib.sha256(ids.encode()).hexdigest(),
+        "unmeasured": list(data.left_out),
         "amounts": asdict(amounts),
         "dtype": dtype,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -96,8 +100,7 @@ def _versions() -> dict[str, str]:
 
 
 def run(
-    folder: Path,
-    manifest: dict[str, Any],
+    kept: RunFolder,
     base: BaseAnswers,
     model: Any,
     data: Dataset,
@@ -105,25 +108,24 @@ def run(
     amounts: Amounts,
     treatments: Any,
     company: Sequence[EditCase] = (),
+    count: Count | None = None,
 ) -> list[Row]:
     """Measure all methods in all settings with a progress bar; say what was not scored."""
-    from memedit.evaluation.run_folder import RunFolder
     from memedit.evaluation.runner import Runner, run_settings
 
-    kept = RunFolder(folder, manifest)
     runners = [
         Runner(kept, base, model, data.cases, setting, amounts, company) for setting in settings
     ]
     with progress("evaluating") as bar:
-        rows = run_settings(runners, treatments, bar)
+        rows = run_settings(runners, treatments, bar if count is None else count.around(bar))
     for note in kept.manifest["not_scored"]:
         where = f" ({note['setting']})" if len(settings) > 1 and "setting" in note else ""
         typer.echo(f"{note['n']} x {note['what']}{where}: {note['reason']}", err=True)
     return rows
 
 
-def say_sequences(settings: Sequence[Setting], cases: Sequence[EditCase]) -> None:
-    """Say what each sequence holds; other settings hold all cases.
+def sequences(settings: Sequence[Setting], cases: Sequence[EditCase]) -> list[str]:
+    """Say what each sequence holds, a line each; other settings hold all cases.
 
     Raises:
         SettingsError: a sequence is to be longer than the data set.
@@ -131,25 +133,33 @@ def say_sequences(settings: Sequence[Setting], cases: Sequence[EditCase]) -> Non
     """
     from memedit.evaluation.settings import Mode
 
+    lines = []
     for setting in settings:
         chosen = setting.chosen(cases)
         if setting.mode is Mode.SEQUENTIAL:
             edits = sum(len(case.requests) for case in chosen)
             tasks = Counter(case.task for case in chosen)
             shares = ", ".join(f"{n:,} {task}" for task, n in tasks.items())
-            line = f"  {setting}: {edits:,} edits of {len(chosen):,} cases ({shares})"
-            typer.echo(line, err=True)
+            none = [task for task in dict.fromkeys(case.task for case in cases) if not tasks[task]]
+            left_out = f"; no room for {', '.join(none)}" if none else ""
+            lines.append(
+                f"  {setting}: {edits:,} edits of {len(chosen):,} cases ({shares}){left_out}"
+            )
+    return lines
 
 
 def trained_parts(
     folders: Sequence[Path], own: Sequence[Path], data: Dataset
 ) -> list[dict[str, Any]]:
-    """Say what the measured tasks are to trained parts: in their training's domain, or another.
+    """Tell what the measured tasks are to trained parts: in their training's domain, or another.
 
     Args:
         folders: of the parts that the command names.
         own: those of the measured methods, which count where they say what they were trained on.
         data: what is measured.
+
+    Returns:
+        what stands in the manifest, a record for each part.
 
     Raises:
         MissingResourceError: a named folder is not there.
@@ -166,11 +176,22 @@ def trained_parts(
                 MemeditError
             ):  # it need not say; what else is wrong comes when it is used
                 parts.append(read_trained(folder))
-    found = [part.record(data.files) for part in parts]
-    for part in found:
-        told = ", ".join(f"{task} {domain}" for task, domain in part["domains"].items())
-        typer.echo(f"  to {part['name']}: {told}", err=True)
-    return found
+    return [part.record(data.files) for part in parts]
+
+
+def compared_before(kept: RunFolder) -> Path | None:
+    """Return the run that an earlier command compared this one with, as long as it is there."""
+    from memedit.errors import MemeditError
+    from memedit.evaluation.report.run import read_run
+
+    if not (named := kept.manifest.get("compare")):
+        return None
+    try:
+        read_run(Path(named))
+    except MemeditError as error:
+        typer.echo(f"not compared with {named} any more: {error}", err=True)
+        return None
+    return Path(named)
 
 
 def analyse_edits(
@@ -180,20 +201,22 @@ def analyse_edits(
     variants: Sequence[Variant],
     limit: int,
     whole: Sequence[EditCase] = (),
+    cache: Path | None = None,
 ) -> None:
     """Look into some edits of the baked methods, and trace facts, for the report.
 
-    The wordings of the `whole` data set tell which relations its facts are of.
+    The wordings of the `whole` data set tell which relations its facts are of. What an earlier
+    command found of other methods is kept.
     """
-    from memedit.cli.eval_parts import prompt_form
-    from memedit.editing.catalog import EDITORS, open_editor
+    from memedit.cli.eval_parts import open_baked, prompt_form
+    from memedit.editing.catalog import EDITORS
+    from memedit.errors import MemeditError
     from memedit.evaluation.analysis.analyse import analyse
+    from memedit.evaluation.analysis.record import Analysis
 
     form = prompt_form(model)
     editors: dict[str, Any] = {
-        one.name: open_editor(one.method, one.settings, prompt_form=form).resolved(
-            model.model, model.tokenizer
-        )
+        one.name: open_baked(one, model, cache).resolved(model.model, model.tokenizer)
         for one in variants
         if one.method in EDITORS.names()
     }
@@ -209,21 +232,22 @@ def analyse_edits(
             form=form,
             progress=bar,
         )
+    with suppress(MemeditError):  # of another version: it is made anew
+        if (before := Analysis.load(folder)) is not None:
+            found = found.with_others(before, editors)
     found.save(folder)
 
 
 def shown(row: Row) -> dict[str, Any]:
-    """Return a row as it stands in the JSON, whose form knows two scorings and has intervals.
+    """Return a row as it stands in the JSON, whose form knows two scorings.
 
-    A cost, which is no score, stands there as measured while generating; a number that is no mean
-    over cases is its own interval.
+    A cost, which is no score, stands there as measured while generating. Where no interval is
+    known (of one case, and of what is no mean over cases), `low` and `high` are None.
     """
     from memedit.evaluation.rows import Scoring
 
     record = row.as_record()
     record["scoring"] = row.scoring or Scoring.GENERATED.value
-    record["low"] = row.value if row.low is None else row.low
-    record["high"] = row.value if row.high is None else row.high
     return {name: record[name] for name in COLUMNS}
 
 

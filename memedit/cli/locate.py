@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json, print_table, progress
-from memedit.errors import InvalidInputError, MissingResourceError, SettingsError
+from memedit.errors import MissingResourceError, SettingsError
 
 if TYPE_CHECKING:
     from memedit.modeling.trace import Trace
@@ -43,7 +44,20 @@ def locate(
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where sites are kept; else the user's cache folder."),
+        typer.Option(
+            metavar="DIR",
+            help="Where the layers are kept, for commands with the same --cache; else the user's "
+            "cache folder, for all.",
+        ),
+    ] = None,
+    keep: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep/--no-keep",
+            help="Keep a choice that is not sure, too; or keep none, and only show it. Left out, "
+            "a choice is kept where it is sure.",
+            show_default=False,
+        ),
     ] = None,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
@@ -54,8 +68,14 @@ def locate(
     Noise on a subject's embeddings makes the model forget; putting one clean state back shows
     which layer, at which token, brings the answer back. The layer whose MLP brings most of it back
     at the subject's last token is kept under the model's fingerprint, and baked methods whose
-    settings name no layer edit there. That tracing picks the layer that edits best is not sure
-    (Hase et al. 2023): memedit eval --method rome:layer=2,rome:layer=3 measures it.
+    settings name no layer edit there (memedit eval, bake and moments).
+
+    The choice is sure where the layer brings something back, and more than the next one does,
+    beyond chance (95%, over facts). One that is not is shown and not kept, and what was kept
+    before stays: trace more facts, or keep it all the same with --keep.
+
+    That tracing picks the layer that edits best is not sure either (Hase et al. 2023):
+    memedit eval --method rome:layer=2,rome:layer=3 measures it.
 
     Example: memedit locate examples/atlas/model --limit 40 --plot trace.svg
     """
@@ -68,14 +88,14 @@ def locate(
     from memedit.evaluation.trace_prompts import read_trace_prompts
     from memedit.modeling.forms import AutoForm
     from memedit.modeling.loading_bar import without_loading_bar
-    from memedit.modeling.locate import propose, save_site
+    from memedit.modeling.locate import default_site, propose, save_site
     from memedit.modeling.trace import trace_record
     from memedit.modeling.tracing import TraceConfig, trace
 
     if plot is not None:
         check_format(plot)
         if not plot.absolute().parent.is_dir():
-            raise InvalidInputError(f"{plot.absolute().parent} is not there to draw {plot} in")
+            raise SettingsError(f"--plot: {plot.absolute().parent} is not there to draw {plot} in")
     facts, faults = read_trace_prompts(prompts, limit)
     with without_loading_bar():
         loaded = load_model(model, dtype=dtype, device=device)
@@ -94,7 +114,9 @@ def locate(
     if plot is not None:  # also of a trace from which nothing can be proposed
         save_trace_plot(found, plot)
     site = propose(found)
-    kept = save_site(site, cache)
+    certain, sure = _certainty(found, site.layer)
+    site = replace(site, sure=sure)
+    kept = save_site(site, cache) if (sure if keep is None else keep) else None
     if json:
         from dataclasses import asdict
 
@@ -103,7 +125,7 @@ def locate(
             {
                 "model": str(model),
                 "site": asdict(site),
-                "stored": str(kept),
+                "stored": None if kept is None else str(kept),
                 "unread": unread,
                 "trace": trace_record(found),
             }
@@ -114,17 +136,28 @@ def locate(
         typer.echo(
             f"{len(faults)} records not read; the first: {faults[0].where}: {faults[0].reason}"
         )
-    for line in _certainty(found, site.layer):
+    for line in certain:
         typer.echo(line)
     several = ", ".join(map(str, site.layers))
     typer.echo(f"layer {site.layer} for methods that edit one; {several} for those that edit more")
-    typer.echo(f"kept in {kept}")
+    if kept is not None:
+        typer.echo(f"kept in {kept}")
+    else:
+        used = default_site(loaded.model, site.fingerprint, cache)
+        whence = "located before" if used.source == "located" else "a rule"
+        why = "" if sure else ", as it is not sure: trace more facts (--limit), or give --keep"
+        typer.echo(f"not kept{why}; baked methods go on with layer {used.layer} ({whence})")
     if plot is not None:
         typer.echo(f"drawn in {plot}")
 
 
-def _certainty(found: Trace, layer: int) -> list[str]:
-    """Say what the proposed layer brings back, how surely, and of how many facts that is asked."""
+def _certainty(found: Trace, layer: int) -> tuple[list[str], bool]:
+    """Say what the proposed layer brings back, of how many facts that is asked, and how surely.
+
+    Returns:
+        lines to print, and whether the choice is sure.
+
+    """
     from memedit.evaluation.analysis.record import TAKEN
     from memedit.modeling.trace import Kind, Position, estimate
 
@@ -155,8 +188,8 @@ def _certainty(found: Trace, layer: int) -> list[str]:
             f"{more.mean:.3f} less (95%: {more.low:.3f} to {more.high:.3f})"
         )
     if not sure:
-        lines.append("the choice is not sure; trace more facts (--limit)")
-    return lines
+        lines.append("the choice is not sure")
+    return lines, sure
 
 
 def _atlas_facts() -> Path:

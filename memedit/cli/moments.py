@@ -40,7 +40,11 @@ def moments(
     ] = "1/1",
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where they are kept; else the user's cache folder."),
+        typer.Option(
+            metavar="DIR",
+            help="Where they are kept, and where 'memedit locate --cache' kept the layers; else "
+            "the user's cache folder.",
+        ),
     ] = None,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
@@ -71,7 +75,7 @@ def moments(
     with without_loading_bar():
         loaded = load_model(model, dtype=dtype, device=device)
     parts = architecture(loaded.model)
-    layers = sorted(set(layer)) if layer else list(default_site(loaded.model).layers)
+    layers = sorted(set(layer)) if layer else list(default_site(loaded.model, cache=cache).layers)
     for number in layers:
         parts.layer(number)  # one that is not there is refused before any work
     with progress("statistics") as tell:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from memedit.cli.routed_edits import ALWAYS, SERAC
 from memedit.cli.taught import settings_of_options
 from memedit.errors import SettingsError, UnknownNameError
+
+if TYPE_CHECKING:
+    from memedit.evaluation.settings import Setting
 
 UNEDITED, PROXY = "none", "proxy"
 
@@ -24,6 +29,49 @@ class Variant:
     """The registry's name; of an in-context one perhaps with ``+always``."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What differs from the method's defaults."""
+
+
+def asked_variants(
+    method: str | None, scope: str, settings: Sequence[Setting], *, proxy: bool
+) -> list[Variant]:
+    """Return the methods of a command line.
+
+    Args:
+        method: what --method was given; with a proxy it may be left out.
+        scope: what --scope was given: ``always`` is part of an in-context method's name.
+        settings: in which they are to be measured.
+        proxy: whether a proxy is measured.
+
+    Raises:
+        BadParameter: there are none, or no such scope.
+        SettingsError: one of them cannot be read, or not be measured in these settings.
+
+    """
+    from memedit.evaluation.settings import Mode
+    from memedit.incontext.catalog import METHODS
+
+    if method is None and not proxy:
+        raise typer.BadParameter("name at least one, for example none,ice.", param_hint="--method")
+    variants = read_variants(method if method is not None else f"{UNEDITED},{PROXY}")
+    if not variants:
+        raise typer.BadParameter("names no method.", param_hint="--method")
+    if scope not in ("router", "always"):
+        raise typer.BadParameter(f"no scope {scope!r}; router or always.", param_hint="--scope")
+    if scope == "always":
+        in_context = set(METHODS.names()) - {UNEDITED}
+        variants = [
+            replace(one, name=f"{one.name}{ALWAYS}", method=f"{one.method}{ALWAYS}")
+            if one.method in in_context
+            else one
+            for one in variants
+        ]
+    several = [str(one) for one in settings if one.mode is not Mode.SINGLE]
+    if several and any(one.method.endswith(ALWAYS) for one in variants):
+        raise SettingsError(
+            f"methods with {ALWAYS} put every edit into every prompt, which only the single "
+            f"setting allows; got --setting {','.join(several)}"
+        )
+    return variants
 
 
 def read_variants(text: str) -> list[Variant]:

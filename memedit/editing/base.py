@@ -61,7 +61,7 @@ class Editor(ABC, Generic[C]):
                 target is taught exactly as the request has it.
             ends: also teach the token that ends an answer: the tokenizer's EOS, or what the chat
                 template closes an answer with.
-            sites: folder of located sites; left out, the user's own.
+            sites: folder of located sites that is looked into before the user's own.
 
         """
         given: Any = config if config is not None else self.config_type()
@@ -127,8 +127,13 @@ class Editor(ABC, Generic[C]):
 
     @property
     def layer_from(self) -> str:
-        """Where the layers came from: ``settings``, ``located`` or ``rule``, once settled."""
-        return "settings" if self.site is None else self.site.source
+        """Where the layers came from, once settled: ``settings``, ``located`` or ``rule``.
+
+        ``located, not sure`` where tracing did not tell the layer from the others.
+        """
+        if self.site is None:
+            return "settings"
+        return self.site.source if self.site.sure else f"{self.site.source}, not sure"
 
     def edit(
         self,

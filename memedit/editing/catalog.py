@@ -26,8 +26,8 @@ def open_editor(name: str, settings: dict[str, Any] | None = None, **forms: Any)
 
     Raises:
         UnknownNameError: no method of that name.
-        InvalidInputError: a setting that it does not have.
+        SettingsError: a setting that it does not have, or a value that cannot be.
 
     """
     kind = EDITORS.get(name)
-    return kind(settings_of(kind.config_type, settings or {}), **forms)
+    return kind(settings_of(kind.config_type, settings or {}, name), **forms)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from memedit.errors import InvalidInputError, MissingResourceError
+from memedit.errors import InvalidInputError, MissingResourceError, SettingsError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LENGTH_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
@@ -120,7 +120,7 @@ def load_model(
     path = Path(path)
     _check_files(path)
     if dtype not in DTYPES:
-        raise InvalidInputError(f"unknown dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
+        raise SettingsError(f"unknown dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
     from memedit.modeling.loading import load_checkpoint  # torch, only now known to be there
 
     model, tokenizer = load_checkpoint(path, dtype=dtype, device=device)

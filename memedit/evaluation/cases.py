@@ -107,3 +107,7 @@ class Dataset:
     """(task, metric, kind) -> how many probes."""
     files: tuple[DataFile, ...] = ()
     """Those of the tasks that were asked for."""
+    unfit: tuple[str, ...] = ()
+    """A sentence on each file without any case: how many records it has, and why none is one."""
+    left_out: tuple[str, ...] = ()
+    """Tasks of which the limit takes no case."""

@@ -18,10 +18,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from memedit.errors import DatasetError, InvalidInputError, MissingResourceError
+from memedit.errors import DatasetError, MissingResourceError, SettingsError
 from memedit.evaluation.cases import DataFile, Dataset, EditCase, Fault
 from memedit.evaluation.formats.base import Reading
 from memedit.evaluation.formats.catalog import FORMATS
+from memedit.evaluation.formats.fitting import unfit_file, which_fits
 from memedit.evaluation.label_faults import label_faults
 
 ATLASEDIT = "atlasedit"
@@ -49,20 +50,20 @@ def load_dataset(
         tasks: only these.
 
     Raises:
-        InvalidInputError: the spec, the limit or a task's name cannot be used.
+        SettingsError: the spec, the limit, the split or a task's name cannot be used.
         UnknownNameError: no format is called that.
         DatasetError: a file cannot be read as its format.
         MissingResourceError: AtlasEdit is not there.
 
     """
     if limit is not None and limit < 1:
-        raise InvalidInputError(f"limit is a number of cases, at least 1; got {limit}")
+        raise SettingsError(f"limit is a number of cases, at least 1; got {limit}")
     files = [found for part in _parts(spec) for found in _files(part, split)]
     repeated = [
         str(path) for path, n in Counter(path.resolve() for _, path in files).items() if n > 1
     ]
     if repeated:
-        raise InvalidInputError(f"{', '.join(repeated)} is named more than once in {spec!r}")
+        raise SettingsError(f"{', '.join(repeated)} is named more than once in {spec!r}")
     readings = [
         _read(format, path, name)
         for (format, path), name in zip(files, _names([path for _, path in files]), strict=True)
@@ -74,12 +75,18 @@ def load_dataset(
     )
     cases = [case for reading in readings for case in reading.cases]
     known = list(dict.fromkeys(reading.task for reading in readings))
+    unfit = [
+        (reading.task, unfit_file(format, path, reading))
+        for (format, path), reading in zip(files, readings, strict=True)
+        if not reading.cases
+    ]
     wanted = known if tasks is None else list(dict.fromkeys(tasks))
     if unknown := [task for task in wanted if task not in known]:
-        raise InvalidInputError(f"{spec!r} has no task {unknown[0]!r}; it has {', '.join(known)}")
+        raise SettingsError(f"{spec!r} has no task {unknown[0]!r}; it has {', '.join(known)}")
     readings = [reading for reading in readings if reading.task in wanted]
     cases = [case for case in cases if case.task in wanted]
     faults = [fault for reading in readings for fault in reading.faults]
+    there = dict.fromkeys(case.task for case in cases)
     if limit is not None and limit < len(cases):
         cases = spread(cases, limit)
         chosen = {case.id for case in cases}
@@ -94,6 +101,8 @@ def load_dataset(
             (case.task, probe.metric.value, probe.kind) for case in cases for probe in case.probes
         ),
         files=tuple(file for file in read if file.task in wanted),
+        unfit=tuple(said for task, said in unfit if task in wanted),
+        left_out=tuple(task for task in there if task not in {case.task for case in cases}),
     )
 
 
@@ -166,7 +175,7 @@ def _files(part: tuple[str, str], split: str) -> list[tuple[str, Path]]:
         paths = sorted(place.glob(f"*_{split}.json")) if place.is_dir() else [place]
         if not paths:
             there = sorted({path.stem.rpartition("_")[2] for path in place.glob("*_*.json")})
-            raise MissingResourceError(
+            raise SettingsError(
                 f"{place} has no files of the split {split!r} (*_{split}.json); "
                 f"it has {', '.join(there) or 'none of any split'}"
             )
@@ -174,7 +183,7 @@ def _files(part: tuple[str, str], split: str) -> list[tuple[str, Path]]:
     FORMATS.get(name)  # an unknown name first: it says which there are
     places = [Path(file.strip()) for file in listed.split(",") if file.strip()]
     if not places:
-        raise InvalidInputError(f"{name!r} names no file; expected {name}:FILE[,FILE...]")
+        raise SettingsError(f"{name!r} names no file; expected {name}:FILE[,FILE...]")
     return [(name, path) for place in places for path in _files_at(place)]
 
 
@@ -208,7 +217,10 @@ def _read(format: str, path: Path, name: str) -> Reading:
     try:
         FORMATS.get(format)().read(path, reading)
     except DatasetError as error:
-        raise DatasetError(f"{path} cannot be read as {format}: {error}") from None
+        fits = which_fits(path, but=format)
+        raise DatasetError(
+            f"{path} cannot be read as {format}: {error}{f'; {fits}' if fits else ''}"
+        ) from None
     reading.faults.extend(label_faults(reading.cases))
     return reading
 

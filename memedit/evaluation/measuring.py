@@ -40,6 +40,10 @@ _ABOUT_THE_EDIT = {
 TOO_LONG = "longer than the model can read: it counts as a wrong answer"
 NOT_FINITE = "longer than the model can read: teacher forcing leaves it out"
 NO_SCORES = "an API that gives no probabilities cannot be teacher-forced"
+NO_OTHER_TOPIC = (
+    "it is asked of replies on another topic, and no other case of this run has any: take more "
+    "cases (--limit)"
+)
 NO_DISTRIBUTIONS = "an API gives probabilities of a few tokens, not of the whole vocabulary"
 
 
@@ -220,6 +224,8 @@ class Measuring:
             if n := sum(one.other is not None for one in asked):
                 self.left_out[("divergences", NO_DISTRIBUTIONS)] += n
             return
+        if n := sum(one.case.replies is not None and one.other is None for one in asked):
+            self.left_out[("divergences", NO_OTHER_TOPIC)] += n
         for owner, moved in convsent.divergences(self._whole, session, asked):
             if moved is None:
                 self.left_out[("divergences", NOT_FINITE)] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memedit.errors import InvalidInputError, MissingResourceError
+from memedit.errors import InvalidInputError, MissingResourceError, SettingsError
 from memedit.modeling.trace import Kind, Position, Trace
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ def check_format(path: Path) -> str:
     """Return the format that a file's name asks for.
 
     Raises:
-        InvalidInputError: a format that is not drawn.
+        SettingsError: a format that is not drawn.
 
     """
     kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in FORMATS:
-        raise InvalidInputError(
+        raise SettingsError(
             f"{path}: cannot draw {kind or 'a file without an ending'!r}; end its name in "
             f".{', .'.join(FORMATS)}"
         )

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from memedit.evaluation.bootstrap import interval_of_mean
+from memedit.evaluation.bootstrap import interval
 from memedit.evaluation.cases import Metric
 
 
@@ -38,7 +38,7 @@ class Scored:
     task: str
     """`EditCase.task`."""
     case: str
-    """`EditCase.id`; the bootstrap draws cases."""
+    """`EditCase.id`; intervals are over cases."""
     metric: str
     """A `Metric`, or the name of another measurement, e.g. `fluency`."""
     kind: str
@@ -75,9 +75,10 @@ class Row:
     """One number of the report.
 
     `value` is the mean over cases of each case's mean over its probes; `low` and `high` bound its
-    95% interval by bootstrap over cases; `n` counts the probes, `cases` the cases. A number that
-    is no mean over cases, such as the most memory, has neither bound. What a method costs over all
-    tasks has the task `""`.
+    95% interval over cases (see `bootstrap`); `n` counts the probes, `cases` the cases. Neither
+    bound is known of one case, of cases that are all alike where that is no score between 0 and 1,
+    and of a number that is no mean over cases, such as the most memory. What a method costs over
+    all tasks has the task `""`.
     """
 
     method: str
@@ -160,11 +161,22 @@ def _values(scored: Sequence[Scored]) -> Iterator[tuple[_Key, str, float]]:
                 yield replace(key, kind=kind), case, max(questions)
 
 
+def is_share(metric: str, scoring: str | None) -> bool:
+    """Tell whether a measurement lies between 0 and 1: scores do, but for the few named here.
+
+    >>> is_share("edit_success_contains", "generated"), is_share("fluency_before", "generated")
+    (True, False)
+    """
+    unbounded = metric.startswith(("fluency", "kl")) or metric.endswith("_log_probability")
+    return scoring is not None and not unbounded
+
+
 def _row(key: _Key, cases: Mapping[str, Sequence[float]], seed: int) -> Row:
     means = np.array([sum(values) / len(values) for values in cases.values()])
+    share = is_share(key.metric, key.scoring)
     # A generator per row, from its name: `hash` would differ from process to process.
     generator = np.random.default_rng([seed, zlib.crc32(repr(key).encode())])
-    low, high = interval_of_mean(means, generator)
+    low, high = interval(means, generator, share=share) or (None, None)
     return Row(
         **asdict(key),
         value=float(means.mean()),

@@ -2,7 +2,8 @@
 
     manifest.json   what is measured: data set, model, methods, settings, amounts, versions
     scored.jsonl    one line per scored probe
-    done.jsonl      one line per method, setting and case that is finished
+    done.jsonl      one line per method, setting and case that is finished, with the seconds that
+                    were worked by then, pauses not counted
     cost.jsonl      what editing took: a line per case, or per cases that were edited together
     rows.json       the summary
 
@@ -13,12 +14,14 @@ a case that is not are dropped.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from memedit.errors import DatasetError, SettingsError
 from memedit.evaluation.rows import Row, Scored
+from memedit.evaluation.run_differences import layers_said, unlike
 
 MANIFEST = "manifest.json"
 LAYOUT = 2
@@ -56,6 +59,7 @@ class RunFolder:
                 f"{path} cannot be made a run's folder: {error.strerror or error}; choose another"
             ) from error
         self.manifest = dict(manifest)
+        self._began = time.monotonic()
         known = self._manifest_there()
         if known is not None:
             self._check(known)
@@ -68,9 +72,22 @@ class RunFolder:
                 *self.manifest.get("commands", []),
             ]
             self.manifest["not_scored"] = known.get("not_scored", [])
+            # A command that names no run to compare with does not take back one that did.
+            self.manifest["compare"] = self.manifest.get("compare") or known.get("compare")
+        self._worked_before = self.manifest["worked"] = self._worked(known or {})
         self.write_manifest()
         self.done = {_unit(record) for record in self._lines("done.jsonl")}
         self._drop_unfinished()
+
+    @property
+    def worked(self) -> float | None:
+        """Seconds that were worked on the run, pauses not counted.
+
+        None: it was begun by a version that did not keep them.
+        """
+        if self._worked_before is None:
+            return None
+        return round(self._worked_before + time.monotonic() - self._began, 1)
 
     def write_manifest(self) -> None:
         """Write what is known of the run by now."""
@@ -79,7 +96,8 @@ class RunFolder:
     def add(self, unit: Unit, scored: Sequence[Scored]) -> None:
         """Keep what was scored of one case, and mark it as finished."""
         self._append("scored.jsonl", [one.as_record() for one in scored])
-        self._append("done.jsonl", [{"method": unit[0], "setting": unit[1], "case": unit[2]}])
+        done = {"method": unit[0], "setting": unit[1], "case": unit[2], "worked": self.worked}
+        self._append("done.jsonl", [done])
         self.done.add(unit)
 
     def add_cost(self, record: Mapping[str, Any]) -> None:
@@ -118,12 +136,24 @@ class RunFolder:
     def _check(self, known: Mapping[str, Any]) -> None:
         mine = json.loads(json.dumps(self.manifest))
         both = [name for name in _SAME_IF_KNOWN if name in known and name in mine]
-        for name in (*_SAME, *both):
-            if known.get(name) != mine.get(name):
-                raise SettingsError(
-                    f"{self.path} holds a run with another {name}: {_short(known.get(name))}, "
-                    f"not {_short(mine.get(name))}; choose another --report folder"
-                )
+        found = [
+            one
+            for name in (*_SAME, *both)
+            for one in unlike(name, mine.get(name), known.get(name))
+            if name != "cases" or known.get("dataset") == mine.get("dataset")
+        ]
+        if found:
+            said = "; ".join(f"another {one.what}: {one.then}, not {one.now}" for one in found)
+            raise SettingsError(
+                f"{self.path} holds a run with {said}. Choose another --report folder"
+            )
+
+    def _worked(self, known: Mapping[str, Any]) -> float | None:
+        """Return what was worked before: by the last finished case, or by the end of the run."""
+        done = [record.get("worked") for record in self._lines("done.jsonl")]
+        if known.get("worked") is None and None in done:
+            return None
+        return max(float(seconds or 0.0) for seconds in (known.get("worked"), *done))
 
     def _layers(self, known: Mapping[str, Any]) -> dict[str, Any]:
         """Return which layers each baked method edits, those of earlier commands among them.
@@ -188,23 +218,5 @@ class RunFolder:
         new.replace(self.path / name)
 
 
-def layers_said(record: Mapping[str, Any]) -> str:
-    """Say which layers a method edits, and where that comes from.
-
-    >>> layers_said({"layers": [2, 3], "from": "located"})
-    'layers 2, 3 (located)'
-    """
-    numbers = [str(number) for number in record.get("layers", ())]
-    said = f"layer{'s' * (len(numbers) != 1)} {', '.join(numbers)}"
-    whence = {"rule": "a rule: none was located", "settings": "as set"}
-    found = str(record.get("from"))
-    return f"{said} ({whence.get(found, found)})"
-
-
 def _unit(record: Mapping[str, Any]) -> Unit:
     return (str(record["method"]), str(record["setting"]), str(record["case"]))
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 160 else f"{text[:157]}..."

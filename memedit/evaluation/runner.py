@@ -64,6 +64,7 @@ class Runner:
         """Write the rows of everything in the folder, and that the run is over."""
         found = self.rows()
         self.folder.write_rows(found)
+        self.folder.manifest["worked"] = self.folder.worked
         self.folder.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         self.folder.write_manifest()
         return found
@@ -242,22 +243,23 @@ def run_settings(
     Args:
         runners: of one folder, data set and model; they differ in their setting.
         methods: each is made once, for all settings.
-        progress: called with (cases done, cases in all, over all methods and settings).
+        progress: called with (cases done, cases in all, over all methods and settings); first with
+            what an earlier, broken-off run has done.
 
     Raises:
         ConflictError: a method did not leave the model as it found it.
 
     """
     plans = [(runner, runner.asked()) for runner in runners]
-    total, done = len(methods) * sum(len(asked) for _, asked in plans), 0
+    total = len(methods) * sum(len(asked) for _, asked in plans)
+    left = sum(len(runner.left(name, asked)) for name, _ in methods for runner, asked in plans)
+    done = total - left
+    if progress is not None:
+        progress(done, total)
     for name, make in methods:
         treatment: Sessions | None = None
         for runner, asked in plans:
-            left = len(runner.left(name, asked))
-            done += len(asked) - left
-            if progress is not None:
-                progress(done, total)
-            if not left:
+            if not runner.left(name, asked):
                 continue
             if treatment is None:
                 treatment = make()
@@ -306,5 +308,7 @@ def _age_group(age: int, longest: int) -> str:
     """Name the group of an age: tenths of the sequence, the newest edits first."""
     width = max(1, -(-longest // _AGES))
     first = age // width * width
+    last = min(first + width, longest) - 1
     digits = len(str(longest))
-    return f"{first:0{digits}}-{min(first + width, longest) - 1:0{digits}} edits later"
+    ages = f"{first:0{digits}}" if first == last else f"{first:0{digits}}-{last:0{digits}}"
+    return f"{ages} edits later"

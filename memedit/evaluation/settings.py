@@ -12,7 +12,7 @@ from memedit.errors import SettingsError
 from memedit.evaluation.cases import EditCase
 from memedit.evaluation.mixing import mixed
 
-_FORM = re.compile(r"(single|batch|sequential)(?::([1-9]\d{0,5}))?")
+_FORM = re.compile(r"(single|batch|sequential)(?::(\d+))?")
 
 
 class Mode(StrEnum):
@@ -43,10 +43,13 @@ class Setting:
 
         """
         found = _FORM.fullmatch(text.strip())
+        if found and found[2] and int(found[2]) < 1:
+            found = None
         mode = Mode(found[1]) if found else None
         if found is None or mode is None or (mode is Mode.SINGLE) > (found[2] is None):
             raise SettingsError(
-                f"no setting {text!r}; expected single, batch, batch:N or sequential:N"
+                f"no setting {text!r}; expected single, batch, batch:N or sequential:N, "
+                "where N is at least 1"
             )
         if mode is Mode.SEQUENTIAL and found[2] is None:
             raise SettingsError("sequential needs a number of edits, for example sequential:100")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from memedit.evaluation.cases import Dataset
+from memedit.evaluation.cases import Dataset, Metric
 
 _EXAMPLES = 2
+_RETENTION = (
+    " (records that edit nothing: what has to stay while others are erased, asked with one of the "
+    "erasures in force)"
+)
 
 
 def summary(dataset: Dataset) -> str:
@@ -24,10 +28,13 @@ def summary(dataset: Dataset) -> str:
             "aliases, or replies that are as good"
         )
     for task, n in Counter(case.task for case in dataset.cases).items():
-        lines.append(f"  {task}: {n:,} cases")
+        lines.append(f"  {task}: {n:,} case{'s' * (n != 1)}")
         for (of, metric, kind), probes in dataset.probes.items():
             if of == task:
-                lines.append(f"    {metric}{f' ({kind})' if kind else ''}: {probes:,}")
+                says = _RETENTION if metric == Metric.RETENTION else ""
+                lines.append(f"    {metric}{f' ({kind})' if kind else ''}: {probes:,}{says}")
+    if dataset.left_out:
+        lines.append(f"  not among them, because of the limit: {', '.join(dataset.left_out)}")
     for dropped, title in ((True, "not scored"), (False, "scored, but to be known")):
         faults = [fault for fault in dataset.faults if fault.dropped is dropped]
         if not faults:
@@ -37,4 +44,5 @@ def summary(dataset: Dataset) -> str:
             places = [fault.where for fault in faults if fault.reason == reason][:_EXAMPLES]
             more = ", ..." if n > len(places) else ""
             lines.append(f"    {n:,} x {reason} ({', '.join(places)}{more})")
+    lines += [f"  {said}" for said in dataset.unfit]
     return "\n".join(lines)

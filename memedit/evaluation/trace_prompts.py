@@ -30,7 +30,9 @@ def read_trace_prompts(
     """
     try:
         records: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
         raise DatasetError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(records, list):
         raise DatasetError(

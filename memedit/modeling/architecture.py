@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from memedit.errors import InvalidInputError
+from memedit.errors import InvalidInputError, SettingsError
 
 MLP = ("mlp", "feed_forward", "ffn")
 ATTENTION = ("self_attn", "attn", "attention", "self_attention")
@@ -79,11 +79,11 @@ class Architecture:
         """Return a layer by its number from 0.
 
         Raises:
-            InvalidInputError: the model has no such layer.
+            SettingsError: the model has no such layer.
 
         """
         if not 0 <= index < len(self.layers):
-            raise InvalidInputError(
+            raise SettingsError(
                 f"layer {index} is not there: the model has {len(self.layers)} layers, "
                 f"0 to {len(self.layers) - 1}"
             )

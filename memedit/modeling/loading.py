@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from memedit.errors import InvalidInputError, MissingResourceError
+from memedit.errors import InvalidInputError, MissingResourceError, SettingsError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
@@ -25,6 +25,7 @@ def load_checkpoint(folder: Path, *, dtype: str = "auto", device: str = "auto") 
 
     Raises:
         MissingResourceError: the folder, the device or a package is not there.
+        SettingsError: no dtype or device is called that.
         InvalidInputError: the folder holds no causal language model, or not all of its weights.
 
     """
@@ -34,7 +35,7 @@ def load_checkpoint(folder: Path, *, dtype: str = "auto", device: str = "auto") 
             "tokenizer files (nothing is downloaded)"
         )
     if dtype not in DTYPES:
-        raise InvalidInputError(f"unknown dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
+        raise SettingsError(f"unknown dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
     chosen = _device(device)
     number: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
     if dtype == "auto" and chosen.type == "cpu":
@@ -74,7 +75,7 @@ def _device(device: str) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise InvalidInputError(
+        raise SettingsError(
             f"unknown device {device!r}; expected auto, cpu, cuda, cuda:N or mps"
         ) from error
     there: dict[str, Callable[[], bool]] = {

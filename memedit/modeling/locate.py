@@ -39,6 +39,8 @@ class Site:
     prompts_fingerprint: str = ""
     prompts: int = 0
     """How many known facts were traced."""
+    sure: bool = True
+    """Whether tracing told its layer from the others; ``False``: it is kept all the same."""
 
 
 def propose(trace: Trace) -> Site:
@@ -95,17 +97,18 @@ def default_site(
     Args:
         model: a transformers causal language model.
         fingerprint: its ``model_fingerprint``, where it is known already.
-        cache: folder of located sites; left out, the user's own.
+        cache: folder of located sites that is looked into before the user's own.
 
     """
     own = fingerprint or model_fingerprint(model)
     n_layers = len(architecture(model).layers)
-    found = load_site(own, cache)
+    place = cache if cache is not None and _path(own, cache).is_file() else None
+    found = load_site(own, place)
     if found is None:
         return rule(n_layers, own)
     if not set(found.layers) <= set(range(n_layers)):
         raise InvalidInputError(
-            f"{_path(own, cache)} names layers {found.layers} of a model with {n_layers}; delete "
+            f"{_path(own, place)} names layers {found.layers} of a model with {n_layers}; delete "
             "the file and run 'memedit locate' again"
         )
     return found

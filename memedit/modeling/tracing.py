@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memedit.errors import InvalidInputError
+from memedit.errors import InvalidInputError, SettingsError
 from memedit.modeling.architecture import Architecture, architecture
 from memedit.modeling.facts import TracedFact, TracePrompt, cut_facts
 from memedit.modeling.fingerprint import model_fingerprint, texts_fingerprint
@@ -129,7 +129,7 @@ class _Tracer:
         self.n_layers = len(parts.layers)
         self.window = default_window(self.n_layers) if config.window is None else config.window
         if not (1 <= self.window <= self.n_layers and config.samples >= 1 and config.noise > 0):
-            raise InvalidInputError(
+            raise SettingsError(
                 f"window {self.window}, samples {config.samples}, noise {config.noise}: expected a "
                 f"window of 1 to {self.n_layers} layers, at least one sample, and noise above 0"
             )

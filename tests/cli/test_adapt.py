@@ -60,9 +60,9 @@ def test_the_live_edits_of_a_memory_keep_their_ids(
 def test_misuse_is_said(run: Run, edits: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     common = ("adapt", "--model", tiny_checkpoint, "--edits", edits, "--out", tmp_path / "a")
     unknown = run(*common, "--method", "grase")
-    assert unknown.code == 1 and "Did you mean 'grace'" in unknown.err
+    assert unknown.code == 2 and "Did you mean 'grace'" in unknown.err
     setting = run(*common, "--method", "grace", "--set", "radios=1")
-    assert setting.code == 1 and "no setting 'radios'" in setting.err
+    assert setting.code == 2 and "no setting 'radios'" in setting.err
     both = run(*common, "--method", "grace", "--memory", "sqlite:///x.db")
     assert both.code == 2 and "--edits names a file" in both.err
     assert not (tmp_path / "a").exists()

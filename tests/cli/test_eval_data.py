@@ -47,6 +47,16 @@ def test_its_json_has_every_count_file_and_fault(run: Run, folder: Path) -> None
     assert run(*arguments, "--limit", 1).json["cases"] == 1
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_file_of_which_nothing_can_be_scored_is_counted_and_fails(
+    run: Run, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    (tmp_path / "known.json").write_text(json.dumps([{"subject": "Leo", "template": "{} is"}] * 2))
+    ran = run("eval", "data", "--dataset", f"counterfact:{tmp_path / 'known.json'}", *flags)
+    assert ran.code == 1 and "nothing to measure" in ran.err
+    assert "requested_rewrite: expected an object, got nothing: it is missing" in ran.out
+
+
 def test_what_is_not_there_is_one_line(run: Run, folder: Path) -> None:
     ran = run("eval", "data", "--dataset", "knowedit:nothing.json")
     assert ran.code == 1 and "nothing.json" in ran.err and len(ran.err.splitlines()) == 1

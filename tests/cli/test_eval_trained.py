@@ -110,6 +110,6 @@ def test_the_methods_own_parts_count_where_they_say_it(
 
 def test_a_folder_that_does_not_say_is_refused(eval_in: Any, tmp_path: Path) -> None:
     ran = eval_in("toy_test", trained=tmp_path / "nowhere")
-    assert ran.code == 1 and "is no folder" in ran.err
+    assert ran.code == 2 and "is no folder" in ran.err
     ran = eval_in("toy_test", trained=tmp_path)
-    assert ran.code == 1 and "says what it was trained on" in ran.err
+    assert ran.code == 2 and "says what it was trained on" in ran.err

@@ -111,7 +111,7 @@ def test_a_file_that_is_nothing_is_an_error(run: Run, tmp_path: Path) -> None:
     ran = run("import", file, "--json")
     assert ran.code == 1 and ran.error["code"] == "invalid_dataset"
     assert run("import", tmp_path / "absent.json").code == 2
-    assert run("import", file, "-f", "knowedti").code == 1
+    assert run("import", file, "-f", "knowedti").code == 2
 
 
 def test_an_export_that_fails_leaves_the_old_file(run: Run, tmp_path: Path) -> None:

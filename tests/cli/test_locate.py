@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from memedit.modeling.locate import load_site
+from memedit.engine.loading import load_model
+from memedit.modeling.fingerprint import model_fingerprint
+from memedit.modeling.locate import Site, load_site, save_site
 from tests.cli.conftest import Run
 
 FACTS: list[Any] = [
@@ -34,7 +37,7 @@ def test_it_proposes_layers_and_keeps_them(
     cache, plot = tmp_path / "sites", tmp_path / "trace.svg"
     ran = run(
         *("locate", tiny_checkpoint, "--prompts", facts, "--cache", cache, "--plot", plot),
-        *(*ALL_KNOWN, "--json"),
+        *(*ALL_KNOWN, "--keep", "--json"),
     )
     assert ran.code == 0, ran.err
     found = ran.json
@@ -56,7 +59,7 @@ def test_it_proposes_layers_and_keeps_them(
 def test_the_table_says_what_was_traced_and_where_it_is_kept(
     run: Run, tiny_checkpoint: Path, facts: Path, tmp_path: Path
 ) -> None:
-    arguments = ("locate", tiny_checkpoint, "--prompts", facts, *ALL_KNOWN, "--limit", "2")
+    arguments = ("locate", tiny_checkpoint, "--prompts", facts, *ALL_KNOWN, "--limit", 2, "--keep")
     ran = run(*arguments, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert ran.code == 0, ran.err
     assert "2 of 2 facts traced" in ran.out and "hidden" in ran.out and "mlp" in ran.out
@@ -66,24 +69,103 @@ def test_the_table_says_what_was_traced_and_where_it_is_kept(
     assert f"kept in {tmp_path / 'cache' / 'memedit' / 'sites'}" in " ".join(ran.out.split("\n"))
 
 
-def test_what_it_proposes_is_where_baked_methods_edit(
-    run: Run, tiny_checkpoint: Path, facts: Path, tmp_path: Path
-) -> None:
-    home = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+@pytest.fixture
+def edited(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Measure ft-m, and return which layers it edited, where that is from, and what was said."""
+    file = tmp_path / "edits.json"
     fact = {"prompt": "Bern is in", "subject": "Bern", "target_new": "Italy"}
-    (tmp_path / "edits.json").write_text(json.dumps([fact]))
+    file.write_text(json.dumps([fact]))
     few = ("--max-tokens", 2, "--fluency", 0, "--general", 0, "--analysis", 0, "--method", "ft-m")
 
-    def edited(folder: str) -> Any:
-        data = ("--dataset", f"knowedit:{tmp_path / 'edits.json'}", "--report", tmp_path / folder)
-        ran = run("eval", "--model", tiny_checkpoint, *data, *few, env=home)
+    def measure(folder: str, *more: object, env: dict[str, str]) -> Any:
+        arguments = ("eval", "--model", tiny_checkpoint, "--dataset", f"knowedit:{file}", *few)
+        ran = run(*arguments, "--report", tmp_path / folder, *more, env=env)
         assert ran.code == 0, ran.err
-        return json.loads((tmp_path / folder / "manifest.json").read_text())["layers"]["ft-m"]
+        manifest = json.loads((tmp_path / folder / "manifest.json").read_text())
+        return manifest["layers"]["ft-m"], ran.err
 
-    assert edited("before")["from"] == "rule"
+    return measure
+
+
+def test_what_it_proposes_is_where_baked_methods_edit(
+    *,
+    run: Run,
+    edited: Any,
+    tiny_checkpoint: Path,
+    facts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("memedit.cli.locate._certainty", lambda trace, layer: ([], True))
+    home = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    before, said = edited("before", env=home)
+    assert before["from"] == "rule"
+    assert f"ft-m edits layer {before['layers'][0]} (a rule: none was located)" in said
     ran = run("locate", tiny_checkpoint, "--prompts", facts, *ALL_KNOWN, "--json", env=home)
     assert ran.code == 0, ran.err
-    assert edited("after") == {"layers": [ran.json["site"]["layer"]], "from": "located"}
+    layer = ran.json["site"]["layer"]
+    after, said = edited("after", env=home)
+    assert after == {"layers": [layer], "from": "located"}
+    assert f"ft-m edits layer {layer} (located)" in said
+
+
+def test_a_choice_that_is_not_sure_is_shown_and_not_kept(
+    *, run: Run, edited: Any, tiny_checkpoint: Path, facts: Path, tmp_path: Path
+) -> None:
+    cache, home = tmp_path / "sites", {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    arguments = ("locate", tiny_checkpoint, "--prompts", facts, *ALL_KNOWN, "--cache", cache)
+    ran = run(*arguments, env=home)
+    assert ran.code == 0, ran.err
+    assert "not kept, as it is not sure" in ran.out and "give --keep" in ran.out
+    assert "baked methods go on with layer 0 (a rule)" in ran.out
+    assert not cache.exists()
+    as_json = run(*arguments, "--json", env=home).json
+    assert as_json["stored"] is None and as_json["site"]["sure"] is False
+    assert edited("rule", "--cache", cache, env=home)[0]["from"] == "rule"
+
+    kept = run(*arguments, "--keep", "--json", env=home).json
+    layer = kept["site"]["layer"]
+    assert Path(kept["stored"]).parent == cache
+    found, said = edited("kept", "--cache", cache, env=home)
+    assert found == {"layers": [layer], "from": "located, not sure"}
+    assert f"ft-m edits layer {layer} (located, not sure)" in said
+    assert not (tmp_path / "cache" / "memedit" / "sites").exists(), "kept in --cache alone"
+    assert edited("elsewhere", env=home)[0]["from"] == "rule", "without --cache: the user's own"
+    baked = run(
+        *("bake", "--method", "ft-m", "--model", tiny_checkpoint, "--cache", cache),
+        *("--edits", tmp_path / "edits.json", "-f", "knowedit", "--into", tmp_path / "delta"),
+        env=home,
+    )
+    assert baked.code == 0, baked.err
+    assert f"layer {layer} (located, not sure)" in baked.out
+
+
+def test_no_keep_keeps_nothing_even_where_it_is_sure(
+    run: Run, tiny_checkpoint: Path, facts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memedit.cli.locate._certainty", lambda trace, layer: ([], True))
+    arguments = (
+        "locate",
+        tiny_checkpoint,
+        "--prompts",
+        facts,
+        *ALL_KNOWN,
+        "--cache",
+        tmp_path / "c",
+    )
+    ran = run(*arguments, "--no-keep")
+    assert ran.code == 0 and "not kept; baked methods go on with layer" in ran.out
+    assert not (tmp_path / "c").exists()
+
+
+def test_layers_are_found_in_the_users_cache_where_the_one_that_is_named_has_none(
+    edited: Any, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    own = model_fingerprint(load_model(tiny_checkpoint, dtype="auto", device="cpu").model)
+    save_site(Site(1, (0, 1), "located", own), tmp_path / "cache" / "memedit" / "sites")
+    home = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    found, _ = edited("out", "--cache", tmp_path / "answers", env=home)
+    assert found == {"layers": [1], "from": "located"}
 
 
 def test_without_prompts_it_says_what_to_give(run: Run, tiny_checkpoint: Path) -> None:
@@ -140,9 +222,14 @@ def test_what_cannot_be_used_is_said_before_anything_is_kept(
     for arguments, words in (
         (("--prompts", facts, "--plot", "trace.gif"), "end its name in .svg"),
         (("--prompts", facts, "--plot", tmp_path / "no" / "t.svg"), "is not there to draw"),
-        (("--prompts", tmp_path / "none.json"), "cannot be read as JSON"),
-        (("--prompts", facts, "--threshold", "1"), "can be traced"),
         (("--prompts", facts, "--window", "5", *ALL_KNOWN), "1 to 2 layers"),
+        (("--prompts", facts, "--dtype", "float99"), "unknown dtype"),
+    ):
+        ran = run(*common, *arguments)
+        assert ran.code == 2 and words in ran.error["message"], ran.err
+    for arguments, words in (
+        (("--prompts", tmp_path / "none.json"), "cannot read"),
+        (("--prompts", facts, "--threshold", "1"), "can be traced"),
     ):
         ran = run(*common, *arguments)
         assert ran.code == 1 and words in ran.error["message"], ran.err

@@ -17,9 +17,11 @@ from memedit.evaluation import convsent
 from memedit.evaluation.base_answers import BaseAnswers
 from memedit.evaluation.cases import EditCase, Replies
 from memedit.evaluation.datasets import load_dataset
-from memedit.evaluation.measuring import NOT_FINITE
+from memedit.evaluation.measuring import NO_OTHER_TOPIC, NOT_FINITE
 from memedit.evaluation.protocols import Answer, Cost, Forced
 from memedit.evaluation.questions import Amounts
+from memedit.evaluation.report.run import read_run
+from memedit.evaluation.report.unmeasured import unmeasured
 from memedit.evaluation.rows import Row
 from memedit.evaluation.run_folder import RunFolder
 from memedit.evaluation.runner import Runner
@@ -124,11 +126,13 @@ CASES = (
 )
 
 
-def run(folder: Path, model: Opinions) -> tuple[Runner, list[Row]]:
+def run(
+    folder: Path, model: Opinions, cases: Sequence[EditCase] = CASES
+) -> tuple[Runner, list[Row]]:
     about = {"methods": ["none", "persuade"], "setting": "single", "model": "m"}
     base = BaseAnswers(model)
     amounts = Amounts(general=0, fluent=0)
-    runner = Runner(RunFolder(folder, about), base, model, CASES, Setting.parse("single"), amounts)
+    runner = Runner(RunFolder(folder, about), base, model, cases, Setting.parse("single"), amounts)
     unedited, persuade = Unedited(base, model), Persuade(model)
     rows = runner.run([("none", lambda: unedited), ("persuade", lambda: persuade)])
     return runner, rows
@@ -182,6 +186,18 @@ def test_a_reply_that_is_too_long_is_left_out_and_counted(tmp_path: Path) -> Non
         note["what"]: (note["n"], note["reason"]) for note in runner.folder.manifest["not_scored"]
     }
     assert noted["persuade: sentiments"] == noted["persuade: divergences"] == (1, NOT_FINITE)
+
+
+def test_with_one_topic_alone_there_is_no_divergence_and_that_is_said(tmp_path: Path) -> None:
+    runner, rows = run(tmp_path, Opinions(), CASES[:1])
+    assert {row.metric for row in rows} >= {"sentiment"} and "kl" not in {r.metric for r in rows}
+    notes = runner.folder.manifest["not_scored"]
+    assert [(note["what"], note["n"], note["reason"]) for note in notes] == [
+        ("none: divergences", 1, NO_OTHER_TOPIC),
+        ("persuade: divergences", 1, NO_OTHER_TOPIC),
+    ]
+    said = [note for note in unmeasured(read_run(tmp_path)) if note.startswith("KL divergence")]
+    assert said == [f"KL divergence is not measured of toy: {NO_OTHER_TOPIC}."]
 
 
 def test_what_is_too_large_for_memory_is_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from memedit.errors import InvalidInputError, MissingResourceError, UnknownNameError
+from memedit.errors import (
+    DatasetError,
+    InvalidInputError,
+    MissingResourceError,
+    SettingsError,
+    UnknownNameError,
+)
 from memedit.evaluation import datasets
 from memedit.evaluation.datasets import ATLASEDIT_VARIABLE, atlasedit_folder, load_dataset
 from memedit.evaluation.summary import summary
@@ -164,7 +170,7 @@ def test_what_cannot_be_used_is_said(folder: Path, tmp_path: Path) -> None:
         load_dataset("knowedit")
     with pytest.raises(InvalidInputError, match="at least 1; got 0"):
         load_dataset("atlasedit", limit=0)
-    with pytest.raises(MissingResourceError, match=r"no files of the split 'dev'.* test, train"):
+    with pytest.raises(SettingsError, match=r"no files of the split 'dev'.* test, train"):
         load_dataset("atlasedit", split="dev")
     with pytest.raises(MissingResourceError, match="is not there"):
         load_dataset(f"atlasedit:{tmp_path / 'nowhere'}")
@@ -184,6 +190,28 @@ def test_atlasedit_is_looked_for_where_it_may_lie(
     monkeypatch.setenv(ATLASEDIT_VARIABLE, str(tmp_path / "elsewhere"))
     with pytest.raises(MissingResourceError, match="elsewhere"):
         atlasedit_folder()
+
+
+def test_what_the_limit_leaves_out_is_named(folder: Path) -> None:
+    assert load_dataset("atlasedit", limit=2).left_out == ("zsre",)
+    assert "because of the limit: zsre" in summary(load_dataset("atlasedit", limit=2))
+    assert load_dataset("atlasedit", limit=3).left_out == ()
+    assert load_dataset("atlasedit", tasks=["zsre"], limit=1).left_out == ()
+
+
+def test_a_file_of_another_format_is_told_beside_one_that_fits(tmp_path: Path) -> None:
+    fits = write(tmp_path / "zsre_test.json", facts(1))
+    rewrite = {"prompt": "{} died in", "subject": "Leo", "target_new": {"str": "Jena"}}
+    other = write(tmp_path / "cf.json", [{"requested_rewrite": rewrite}] * 5)
+    data = load_dataset(f"knowedit:{fits},{other}")
+    assert len(data.cases) == 1
+    [said] = data.unfit
+    assert f"of the 5 records of {other} none can be scored as knowedit: 5 x " in said
+    assert said.endswith(f"it reads as counterfact: use --dataset counterfact:{other}")
+    assert said in summary(data)
+    assert load_dataset(f"knowedit:{fits},{other}", tasks=["zsre"]).unfit == ()
+    with pytest.raises(DatasetError, match="it reads as counterfact: use --dataset"):
+        load_dataset(f"hallueditbench:{other}")
 
 
 def test_the_summary_counts_everything(tmp_path: Path) -> None:

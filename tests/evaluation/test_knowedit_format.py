@@ -96,7 +96,7 @@ def test_records_and_probes_that_cannot_be_scored_are_named(tmp_path: Path) -> N
     assert [case.id for case in dataset.cases] == ["zsre_test[2]"]
     assert dataset.records == 3
     assert {(fault.where, fault.reason, fault.dropped) for fault in dataset.faults} == {
-        ("zsre_test[0]", "target_new: Field required", True),
+        ("zsre_test[0]", "target_new: missing or empty", True),
         ("zsre_test[1]", "expected an object, got str", True),
         ("zsre_test[2]", SPELLED, False),
         ("zsre_test[2].ground_truth", "the old answer is blank", False),

@@ -68,6 +68,19 @@ def test_kinds_have_rows_after_the_row_over_all() -> None:
     ]
 
 
+def test_no_interval_is_without_width() -> None:
+    (one,) = rows([scored(0, 1.0)])
+    assert (one.value, one.low, one.high, one.cases) == (1, None, None, 1)
+    (right,) = rows([scored(case, 1.0) for case in range(3)])
+    assert right.low == pytest.approx(0.438503, abs=1e-6) and right.high == 1
+    fluent = {"metric": "fluency", "also": {"before": 1.0}}
+    text = by_name(rows([scored(case, 5.0, **fluent) for case in range(3)]))
+    assert {(row.low, row.high) for row in text.values()} == {(None, None)}
+    cost = {"metric": "tokens_added", "scoring": None}
+    (none,) = rows([scored(case, 0.0, **cost) for case in range(3)])
+    assert (none.value, none.low, none.high) == (0, None, None)
+
+
 def test_nothing_is_mixed() -> None:
     probes = [
         scored(0, 1.0),

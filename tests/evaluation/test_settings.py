@@ -15,11 +15,13 @@ def test_what_can_be_said() -> None:
     assert Setting.parse("batch") == Setting(Mode.BATCH)
     assert Setting.parse("batch:50") == Setting(Mode.BATCH, 50)
     assert Setting.parse(" sequential:100") == Setting(Mode.SEQUENTIAL, 100)
-    for text in ("single", "batch", "batch:50", "sequential:100"):
+    for text in ("single", "batch", "batch:50", "sequential:100", "sequential:12345678"):
         assert str(Setting.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "sequential", "single:3", "batch:0", "batch:-1", "both"])
+@pytest.mark.parametrize(
+    "text", ["", "sequential", "single:3", "batch:0", "sequential:0", "batch:-1", "both"]
+)
 def test_what_cannot(text: str) -> None:
     with pytest.raises(SettingsError, match="sequential"):
         Setting.parse(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,24 @@ def test_it_is_kept_for_this_model_alone(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(InvalidInputError, match="no located site"):
         load_site(own, tmp_path)
+
+
+def test_the_users_own_site_stands_in_where_the_named_folder_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    model = tiny_model("llama")
+    own = model_fingerprint(model)
+    mine, named = Site(1, (0, 1), "located", own), Site(2, (2,), "located", own, sure=False)
+    save_site(mine)
+    assert default_site(model, cache=tmp_path / "named") == mine
+    file = save_site(named, tmp_path / "named")
+    assert default_site(model, cache=tmp_path / "named") == named
+    assert default_site(model) == mine
+    stored = json.loads(file.read_text())
+    del stored["sure"]  # as an older version wrote it
+    file.write_text(json.dumps(stored))
+    assert default_site(model, cache=tmp_path / "named").sure
 
 
 def test_a_site_of_more_layers_than_the_model_has_is_refused(tmp_path: Path) -> None:

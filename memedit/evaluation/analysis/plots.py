@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memedit.evaluation.analysis.record import Changed, Located, Mapped, Similar
+from memedit.evaluation.analysis.record import (
+    FEW_PAIRS,
+    MANY_PAIRS,
+    Changed,
+    Located,
+    Mapped,
+    Similar,
+)
 from memedit.evaluation.report.svg import (
     FAINT,
     INK,
@@ -39,7 +46,7 @@ def heatmaps(changes: Sequence[Changed]) -> Figure | None:
     for place, one in enumerate(shown):
         axes = dressed(made.add_subplot(high, wide, place + 1), one.method)
         grid = np.array(one.heat)
-        axes.imshow(
+        picture = axes.imshow(
             grid,
             cmap="viridis",
             norm=PowerNorm(0.5, vmin=0.0, vmax=float(grid.max()) or 1.0),
@@ -47,7 +54,12 @@ def heatmaps(changes: Sequence[Changed]) -> Figure | None:
             interpolation="nearest",
             extent=(0, one.columns, one.rows, 0),
         )
-        axes.set_xlabel(plain(f"{one.parameter} (columns)"), fontsize=6.5)
+        axes.set_xlabel(plain(f"column of {one.parameter}"), fontsize=7)
+        axes.set_ylabel("row" if place % wide == 0 else "", fontsize=7)
+        scale = made.colorbar(picture, ax=axes, fraction=0.06, pad=0.03)
+        scale.set_label("largest |ΔW| of the block", color=INK, size=7)
+        scale.ax.tick_params(colors=INK, labelsize=6.5, length=2)
+        scale.outline.set_edgecolor(FAINT)
     return made
 
 
@@ -89,7 +101,7 @@ def traces(located: Sequence[Located]) -> Figure | None:
     sites = [site for site in SITES if any(site in one.restored for one in own)]
     if not sites:
         return None
-    made = figure(9.6, 2.9)
+    made = figure(9.6, 3.1)
     clean = float(np.mean([one.clean for one in own]))
     corrupted = float(np.mean([one.corrupted for one in own]))
     for place, site in enumerate(sites):
@@ -103,23 +115,40 @@ def traces(located: Sequence[Located]) -> Figure | None:
         axes.plot(layers, mean, color=shade, marker=marker(place), markersize=3.5, lw=1.5)
         axes.axhline(clean, color=INK, lw=1, ls="--")
         axes.axhline(corrupted, color=INK, lw=1, ls=":")
-        axes.annotate("clean", (0, clean), (0, 3), textcoords="offset points", size=7.5, color=INK)
-        axes.annotate(
-            "corrupted", (0, corrupted), (0, -9), textcoords="offset points", size=7.5, color=INK
-        )
         axes.set_ylim(-0.02, 1.05)
         axes.set_xlabel("layer")
         if place == 0:
             axes.set_ylabel("probability of the answer")
+    _named_lines(made)
     return made
 
 
+def _named_lines(made: Figure) -> None:
+    """Name the two levels above the plot: beside their lines the words would cover ticks."""
+    from matplotlib.lines import Line2D
+
+    made.legend(
+        [Line2D([], [], color=INK, lw=1, ls=style) for style in ("--", ":")],
+        ["clean: nothing disturbed", "corrupted: noise on the subject, nothing restored"],
+        loc="outside upper left",
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+    )
+
+
 def similarities(similar: Sequence[Similar]) -> Figure | None:
-    """Draw RSim against how many units are compared: a panel per kind of unit."""
-    panels = list(dict.fromkeys(one.units for one in similar))[:PANELS]
+    """Draw RSim against how many units are compared: a panel per kind of unit.
+
+    Of fewer than `FEW_PAIRS` pairs nothing is drawn, and of fewer than `MANY_PAIRS` hollow points
+    without a line: so few tell little.
+    """
+    enough = [one for one in similar if one.pairs >= FEW_PAIRS]
+    panels = list(dict.fromkeys(one.units for one in enough))[:PANELS]
     if not panels:
         return None
-    groups = list(dict.fromkeys(one.group for one in similar))
+    groups = list(dict.fromkeys(one.group for one in enough))
     wide = min(3, len(panels))
     high = -(-len(panels) // wide)
     made = figure(3.2 * max(2, wide), 2.5 * high + 0.45)
@@ -129,32 +158,38 @@ def similarities(similar: Sequence[Similar]) -> Figure | None:
         axes = dressed(made.add_subplot(high, wide, place + 1), grid="y")
         axes.set_title(plain(title), color=INK, fontsize=8, loc="left")
         for number, group in enumerate(groups):
-            points = [
-                (one.k, one.rsim)
-                for one in similar
-                if one.units == units and one.group == group and one.rsim is not None
-            ]
+            own = [one for one in enough if one.units == units and one.group == group]
+            points = [(one.k, one.rsim) for one in own if one.rsim is not None]
             if points:
+                sure = own[0].pairs >= MANY_PAIRS
                 axes.plot(
                     [k for k, _ in points],
                     [value for _, value in points],
                     color=color(number),
                     marker=marker(number),
+                    markerfacecolor=color(number) if sure else "none",
                     markersize=3.5,
-                    lw=1.4,
+                    lw=1.4 if sure else 0,
                 )
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel(f"strongest {kind} compared")
         axes.set_ylabel("RSim" if place % wide == 0 else "")
-    _legend(made, groups)
+    _legend(made, [f"{group} ({_pairs(enough, group)})" for group in groups])
     return made
+
+
+def _pairs(similar: Sequence[Similar], group: str) -> str:
+    """Say how many pairs a group has, over all panels."""
+    found = sorted({one.pairs for one in similar if one.group == group})
+    return " to ".join(f"{n:,}" for n in dict.fromkeys((found[0], found[-1]))) + " pairs"
 
 
 def _legend(made: Figure, names: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=color(i), marker=marker(i), markersize=4) for i in range(len(names))
+        Line2D([], [], color=color(i), marker=marker(i), linestyle="", markersize=4)
+        for i in range(len(names))
     ]
     made.legend(
         handles,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +12,8 @@ from memedit.errors import DatasetError
 
 FILE = "analysis.json"
 _FORMAT = 1
+FEW_PAIRS, MANY_PAIRS = 3, 10
+"""Of fewer pairs RSim is not drawn; from so many on it is drawn as a line."""
 TAKEN = 0.1
 """A trace tells something where noise takes at least so much from the answer's probability."""
 
@@ -163,6 +165,28 @@ class Analysis:
         record = {"format": _FORMAT, **asdict(self)}
         path.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
         return path
+
+    def with_others(self, before: Analysis, methods: Collection[str]) -> Analysis:
+        """Return this analysis with what an earlier one found of other methods.
+
+        Args:
+            before: the earlier analysis of the same run; its traces, which are of no method, are
+                made anew.
+            methods: those that this analysis looked into.
+
+        """
+        columns = tuple(f"columns ({method}, " for method in methods)
+        similar = [one for one in before.similar if one.units.startswith("columns (")]
+        # As `analyse` says it of a case: the method that did not edit it is named.
+        notes = [note for note in before.notes if " was not edited by " in note]
+        own = [f" was not edited by {method}: " for method in methods]
+        return Analysis(
+            (*(one for one in before.changed if one.method not in methods), *self.changed),
+            (*(one for one in before.mapped if one.method not in methods), *self.mapped),
+            self.located,
+            (*(one for one in similar if not one.units.startswith(columns)), *self.similar),
+            (*self.notes, *(note for note in notes if not any(words in note for words in own))),
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:

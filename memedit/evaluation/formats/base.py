@@ -120,10 +120,12 @@ def records(document: Any, reading: Reading, part: str = "") -> Iterator[tuple[D
         yield Draft(f"{reading.name}{part}[{number}]", reading.faults), record
 
 
-def as_object(record: Any) -> dict[str, Any]:
-    """Return the record, or refuse what is no JSON object."""
+def as_object(record: Any, name: str = "") -> dict[str, Any]:
+    """Return the record, or its field of that name, or refuse what is no JSON object."""
     if not isinstance(record, dict):
-        raise Unusable(f"expected an object, got {type(record).__name__}")
+        where = f"{name}: " if name else ""
+        got = "nothing: it is missing" if record is None else type(record).__name__
+        raise Unusable(f"{where}expected an object, got {got}")
     return record
 
 
@@ -146,7 +148,8 @@ def request_of(**fields: Any) -> EditRequest:
         return EditRequest.model_validate(given)
     except ValidationError as error:
         reasons = (
-            f"{'.'.join(map(str, fault['loc'])) or 'record'}: {fault['msg']}"
+            f"{'.'.join(map(str, fault['loc'])) or 'record'}: "
+            f"{'missing or empty' if fault['type'] == 'missing' else fault['msg']}"
             for fault in error.errors(include_input=False, include_url=False)
         )
         raise Unusable("; ".join(reasons)) from None

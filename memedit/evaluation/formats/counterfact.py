@@ -46,7 +46,7 @@ class CounterFact(CaseFormat):
 
 
 def _case(draft: Draft, fields: dict[str, Any], task: str) -> EditCase:
-    rewrite = as_object(fields.get("requested_rewrite"))
+    rewrite = as_object(fields.get("requested_rewrite"), "requested_rewrite")
     new = alternatives(named_text(rewrite.get("target_new")))
     old = alternatives(named_text(rewrite.get("target_true")))
     request = request_of(

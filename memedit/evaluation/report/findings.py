@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memedit.evaluation.analysis.record import TAKEN, Analysis, Changed, Located, Mapped, Similar
+from memedit.evaluation.analysis.record import (
+    FEW_PAIRS,
+    MANY_PAIRS,
+    TAKEN,
+    Analysis,
+    Changed,
+    Located,
+    Mapped,
+    Similar,
+)
 from memedit.evaluation.report.labels import DASH, number
 
 if TYPE_CHECKING:
@@ -92,8 +101,8 @@ def _changes(changes: Sequence[Changed], drawn: Figure | None) -> Part:
         (
             (
                 drawn,
-                "|ΔW| of one edit per method and parameter: the largest entry of each block, on a "
-                "square-root scale of the panel's own; bright is large.",
+                "|ΔW| of one edit per method and parameter: the largest entry of each block of "
+                "rows and columns, on a square-root scale of the panel's own, beside it.",
             ),
         ),
         (PlainTable("", head, tuple(lines)),),
@@ -212,15 +221,22 @@ def _prompts(n: int) -> str:
     return f"{n} prompt{'s' * (n != 1)}"
 
 
+_SIMILAR = (
+    "RSim by how many of the strongest layers or columns are compared. Hollow, without a line: "
+    f"fewer than {MANY_PAIRS} pairs, which tell little. Fewer than {FEW_PAIRS} are neither drawn "
+    "nor given as a number."
+)
+
+
 def _similar(similar: Sequence[Similar], drawn: Figure | None) -> Part:
     lines = tuple(
         (
             one.units,
             one.group,
             str(one.k),
-            number(one.related),
+            number(one.related) if one.pairs >= FEW_PAIRS else DASH,
             number(one.everything),
-            number(one.rsim),
+            number(one.rsim) if one.pairs >= FEW_PAIRS else _too_few(one),
             f"{one.pairs:,} of {one.all_pairs:,}",
         )
         for one in similar
@@ -238,9 +254,13 @@ def _similar(similar: Sequence[Similar], drawn: Figure | None) -> Part:
             "are of one relation where a case has one as the other's rephrase. “Unrelated” "
             "is another subject and, as far as that tells, another relation.",
         ),
-        ((drawn, "RSim by how many of the strongest layers or columns are compared."),),
+        ((drawn, _SIMILAR),),
         (PlainTable(f"{len(lines)} numbers", head, lines, folded=True),),
     )
+
+
+def _too_few(one: Similar) -> str:
+    return f"too few pairs ({one.pairs:,} of {one.all_pairs:,})"
 
 
 def _mean(values: Sequence[float]) -> float:

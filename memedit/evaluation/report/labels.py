@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from memedit.evaluation.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +78,42 @@ _OTHER_SCORES = MappingProxyType(
         "right_edit": "the case's own edit was among those applied",
         "any": "cases in which at least one of the questions is answered, as MQuAKE counts",
         "log_probability": "of the whole target, natural logarithm",
+        "z_sentiment": "the first factor of Sentiment: 0.5 where the wanted replies are as likely "
+        "as the unwanted ones, towards 1 where they are likelier",
+        "z_topic": "the second factor of Sentiment: 1 where the wanted replies are at least as "
+        "likely as before the edit, less where the model has left the topic",
     }
 )
+_NAMES = MappingProxyType(
+    {"z_sentiment": "wanted over unwanted replies", "z_topic": "still on the topic"}
+)
+"""Other scores whose own name tells a reader nothing."""
+REPEAT = "To repeat it (name another --report folder: in its own nothing is left to measure)"
+GLANCED = (
+    "Plain means over tasks: every task weighs the same. Intervals are in the tables below. Costs "
+    "are over all tasks."
+)
+INTERVALS = (
+    "Intervals are 95%, over cases: Wilson's where every case scores 0 or 1 or all score alike, "
+    "else by bootstrap, which is too narrow for few cases (below ten or so). There is none where "
+    "it cannot be told: of one case (“1 case”), and of cases that are all alike in a number that "
+    "is no score between 0 and 1 (“all alike”)."
+)
+NOTABLE = 20
+"""So many rows that differ from an earlier run by more than chance are shown unfolded."""
+FEW_CASES = 10
+"""Of fewer cases a bootstrap interval is too narrow to tell a difference from chance."""
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 COSTS = ("seconds_per_edit", "tokens_added", "added_bytes")
 """What an edit costs: shown apart from the scores."""
+OF_THE_MACHINE = ("seconds_per_edit", "added_bytes")
+"""Costs that another load of the same machine changes: no interval over cases tells of it."""
 AGE = "edit_success_by_age"
 """Edit success by how many edits were made after the one that is asked: shown apart, too."""
 HEADLINES = ("edit_success", "generality", "portability", "locality")
+GLANCE = (*HEADLINES, "multihop", "retention", "sentiment", "general_ability")
+"""What stands at the top, as far as the run has it."""
 
 SCORINGS = MappingProxyType(
     {
@@ -124,7 +154,7 @@ def measure(metric: str) -> Measure:
         return Measure(metric.replace("_", " ").capitalize(), "", False, None)
     if not rest:
         return MEASURES[base]
-    words = rest.replace("_", " ")
+    words = _named(rest)
     says = _OTHER_SCORES.get(rest, "")
     share = bool(says) and rest != "log_probability"
     if rest == "before":
@@ -139,10 +169,46 @@ def meanings(metrics: Iterable[str]) -> list[tuple[str, str]]:
     found = {}
     for metric in sorted(set(metrics), key=metric_order):
         _, rest = _parted(metric)
-        title = f"\u2026, {rest.replace('_', ' ')}" if rest else measure(metric).title
+        title = f"\u2026, {_named(rest)}" if rest else measure(metric).title
         if says := measure(metric).says:
             found[title] = says
     return sorted(found.items(), key=lambda named: named[0].startswith("\u2026"))
+
+
+def is_other_score(metric: str) -> bool:
+    """Tell whether it is another score of a metric, such as `edit_success_contains`."""
+    return bool(_parted(metric)[1])
+
+
+def _named(rest: str) -> str:
+    return _NAMES.get(rest, rest.replace("_", " "))
+
+
+def row_title(metric: str, kind: str, only: str = "") -> str:
+    """Name a line: its metric, and its kind, or the only kind that it is over.
+
+    >>> row_title("locality", "Other_Topic"), row_title("locality", "", "Other_Topic")
+    ('Locality: Other Topic', 'Locality (Other Topic only)')
+    """
+    title = measure(metric).title
+    if only:
+        return f"{title} ({kind_said(only)} only)"
+    return f"{title}: {kind_said(kind)}" if kind else title
+
+
+def kind_said(kind: str) -> str:
+    """Write a kind in words; of an age, how many edits were made later.
+
+    >>> kind_said("00-09 edits later"), kind_said("0-0 edits later"), kind_said("01 edits later")
+    ('0 to 9 later edits', 'no later edit', '1 later edit')
+    """
+    found = re.fullmatch(r"(\d+)(?:-(\d+))? edits later", kind)
+    if not found:
+        return kind.replace("_", " ")
+    first, last = int(found[1]), int(found[2] or found[1])
+    if first < last:
+        return f"{first:,} to {last:,} later edits"
+    return f"{first or 'no'} later edit{'s' * (first > 1)}"
 
 
 def metric_order(metric: str) -> tuple[int, str]:
@@ -166,7 +232,17 @@ def number(value: float | None, digits: int = 3) -> str:
     """Write a number; a dash where there is none."""
     if value is None or value != value:
         return DASH
-    return f"{value:,.{digits}f}"
+    return f"{value:,.{digits}f}".replace("-", MINUS)
+
+
+def bounds(row: Row) -> str:
+    """Write the interval of a row, or why it has none; nothing for what is no mean over cases."""
+    if row.low is None or row.high is None:
+        if row.cases == 1:
+            return "1 case"
+        return "all alike" if row.cases else ""
+    between = " to " if row.low < 0 else DASH
+    return f"{written(row.metric, row.low)}{between}{written(row.metric, row.high)}"
 
 
 def written(metric: str, value: float) -> str:

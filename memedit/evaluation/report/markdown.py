@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from memedit.evaluation.report.compare import Comparison, Difference
 from memedit.evaluation.report.findings import Part
+from memedit.evaluation.report.glance import Cell, Glance
 from memedit.evaluation.report.labels import (
     COSTS,
     DASH,
-    HEADLINES,
+    GLANCED,
+    INTERVALS,
+    NOTABLE,
+    REPEAT,
     SCORINGS,
     VERDICTS,
+    bounds,
     clipped,
     difference,
     duration,
     measure,
     number,
+    row_title,
     size,
     written,
 )
@@ -31,24 +38,22 @@ def markdown(view: View, analysis: Sequence[Part] = ()) -> str:
     """Render a run as Markdown; text that comes from models or data cannot become markup."""
     parts = [f"# {safe(view.title)}", safe(view.subtitle)]
     parts.append("\n".join(f"- **{name}**: {safe(value)}" for name, value in view.facts))
-    parts.append(f"To repeat it:\n\n{_block(view.command)}")
+    parts.append(f"{REPEAT}:\n\n{_block(view.command)}")
     parts += [f"> **{safe(warning)}**" for warning in view.warnings]
-    for scoring, lines in view.glance:
-        parts.append(f"## At a glance ({_scoring(scoring)})\n\nPlain means over tasks.")
-        parts.append(
-            _table(
-                ["Method", "Setting", *(measure(name).title for name in HEADLINES)],
-                [
-                    [line.method, line.setting, *(number(v[0]) if v else DASH for v in line.values)]
-                    for line in lines
-                ],
-            )
-        )
+    for one in view.glance:
+        said = " ".join(filter(None, (GLANCED, safe(one.note))))
+        parts.append(f"## At a glance ({_scoring(one.scoring)})\n\n{said}")
+        parts.append(_glance(one))
+    if view.notes:
+        parts.append("What is not in these numbers:")
+        parts.append("\n".join(f"- {safe(note)}" for note in view.notes))
     if view.meanings:
         parts.append("## What is scored")
         parts.append("\n".join(f"- **{name}**: {safe(says)}" for name, says in view.meanings))
-    for scoring, group in view.scores:
+    for place, (scoring, group) in enumerate(view.scores):
         parts.append(f"## Scores ({_scoring(scoring)})")
+        if place == 0:
+            parts.append(INTERVALS)
         if scoring in SCORINGS:
             parts.append(SCORINGS[scoring][1])
         for table in group:
@@ -89,9 +94,26 @@ def markdown(view: View, analysis: Sequence[Part] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _glance(one: Glance) -> str:
+    return _table(
+        [
+            *("Method", "Setting"),
+            *(f"{title} ({note})" if note else title for title, note in one.head),
+        ],
+        [[line.method, line.setting, *(_cell(cell) for cell in line.cells)] for line in one.lines],
+    )
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return DASH
+    return f"{cell.text} ({cell.note})" if cell.note else cell.text
+
+
 def _scores(table: Table) -> list[str]:
     lines = [
-        [_metric(line.metric, line.kind), *map(_value, line.cells), line.n] for line in table.lines
+        [row_title(line.metric, line.kind, line.only), *map(_value, line.cells), line.n]
+        for line in table.lines
     ]
     head = ["Metric", *table.methods, "Probes"]
     return [f"### {safe(table.task)}, {safe(table.setting)}", _table(head, lines)]
@@ -115,6 +137,14 @@ def _block(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
+def _code(text: str) -> str:
+    """Return code within a line, its fence longer than any that the text holds."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join(
@@ -129,18 +159,11 @@ def _scoring(name: str | None) -> str:
     return SCORINGS[name][0].lower() if name in SCORINGS else safe(name)
 
 
-def _metric(metric: str, kind: str) -> str:
-    title = measure(metric).title
-    return f"{title}: {kind.replace('_', ' ')}" if kind else title
-
-
 def _value(row: Row | None) -> str:
     if row is None:
         return DASH
     value = written(row.metric, row.value)
-    if row.low is None or row.high is None:
-        return value
-    return f"{value} ({written(row.metric, row.low)}{DASH}{written(row.metric, row.high)})"
+    return f"{value} ({told})" if (told := bounds(row)) else value
 
 
 def _errors(view: View) -> list[str]:
@@ -200,18 +223,15 @@ def _counts(found: Sequence[Mistakes]) -> str:
 
 def _comparison(found: Comparison) -> list[str]:
     parts = [
-        f"## Compared with an earlier run\n\nEarlier: {_block(str(found.earlier.folder))}\n\n"
-        f"{len(found.apart)} of {len(found.differences)} rows differ by more than chance (*): "
-        "their 95% intervals do not overlap."
+        f"## Compared with an earlier run\n\nEarlier: {_code(str(found.earlier.folder))}\n\n"
+        f"{found.says}"
     ]
-    if found.untold:
-        parts[0] += f" {len(found.untold)} have no interval, so that this cannot be told."
     parts += [f"> **{safe(warning)}**" for warning in found.warnings]
 
     def line(one: Difference) -> list[str]:
         row = one.now
         return [
-            *(row.task, row.setting, _scoring(row.scoring), _metric(row.metric, row.kind)),
+            *(row.task, row.setting, _scoring(row.scoring), row_title(row.metric, row.kind)),
             row.method,
             written(row.metric, one.earlier.value),
             written(row.metric, row.value),
@@ -219,17 +239,35 @@ def _comparison(found: Comparison) -> list[str]:
         ]
 
     head = ["Task", "Setting", "Scoring", "Metric", "Method", "Earlier", "Now", "Difference"]
-    parts.append(
-        _table(head, [line(one) for one in (*found.apart, *found.together, *found.untold)])
-    )
-    for rows, words in ((found.only_now, "this run"), (found.only_earlier, "the earlier run")):
-        if rows:
-            names = ", ".join(
-                f"{r.task} {r.setting} {_scoring(r.scoring)} {_metric(r.metric, r.kind)} {r.method}"
-                for r in rows
-            )
-            parts.append(f"Only in {words}: {safe(names)}")
+    if found.apart:
+        parts.append(_table(head, [line(one) for one in found.apart[:NOTABLE]]))
+    for title, differences in found.folded:
+        parts.append(_folded(title, _table(head, [line(one) for one in differences])))
+    parts += _only("this run", found.only_now, "rows.json")
+    parts += _only("the earlier run", found.only_earlier, str(found.earlier.folder / "rows.json"))
     return parts
+
+
+def _only(where: str, rows: Sequence[Row], file: str) -> list[str]:
+    """Count the rows that one run alone has: listed, they would be most of the text."""
+    if not rows:
+        return []
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for row in rows:
+        counts.setdefault((row.method, row.setting), Counter())[row.task or "over all tasks"] += 1
+    lines = [
+        f"- **{safe(method)}**, {safe(setting)}: {tasks.total():,} ("
+        + ", ".join(f"{safe(task)} {n:,}" for task, n in tasks.items())
+        + ")"
+        for (method, setting), tasks in counts.items()
+    ]
+    title = f"{len(rows):,} rows only in {where}; they are in {_code(file)}. By method and setting:"
+    return ["\n".join([title, "", *lines])]
+
+
+def _folded(title: str, text: str) -> str:
+    """Return what is shown when it is opened; where HTML is not rendered, it stands there."""
+    return f"<details><summary>{safe(title)}</summary>\n\n{text}\n\n</details>"
 
 
 def _faults(view: View) -> list[str]:

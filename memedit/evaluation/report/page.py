@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 from memedit.evaluation.report import plots, plots_cost
 from memedit.evaluation.report.labels import (
     COSTS,
-    DASH,
-    HEADLINES,
+    GLANCED,
+    INTERVALS,
     MEASURES,
+    NOTABLE,
+    REPEAT,
     SCORINGS,
     VERDICTS,
+    bounds,
     clipped,
     difference,
     duration,
     measure,
     number,
+    row_title,
     size,
     written,
 )
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from memedit.evaluation.report.findings import Part
+
+
+_BARS = "bars are 95% intervals, and what is hollow has none (one case, or all alike)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +58,19 @@ def page(view: View, analysis: Sequence[Part] = ()) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(
-        measure=measure, measures=MEASURES, written=written, difference=difference, dict=dict
+        measure=measure,
+        measures=MEASURES,
+        row_title=row_title,
+        written=written,
+        bounds=bounds,
+        difference=difference,
+        dict=dict,
     )
     environment.filters.update(
         clipped=clipped,
         duration=duration,
         number=number,
         size=size,
-        tasks=_task_count,
     )
     run = view.run
     shown = {
@@ -68,13 +80,14 @@ def page(view: View, analysis: Sequence[Part] = ()) -> str:
             [
                 (
                     plots_cost.by_length(run.rows, run.methods, run.scored),
-                    "All edits of a sequence are asked at its end; bars are 95% intervals. The "
-                    "mean is over the tasks that are measured at every length.",
+                    f"All edits of a sequence are asked at its end; {_BARS}. The mean is over the "
+                    "tasks that are measured at every length; edit success on opinions, which is "
+                    "a floor, is not in it.",
                 ),
                 (
                     plots_cost.by_age(run.rows, run.methods),
                     "Edit success at the end of the sequence by age: how many edits were made "
-                    "after the one that is asked. Bars are 95% intervals.",
+                    f"after the one that is asked; {_BARS}.",
                 ),
             ],
             "sequence",
@@ -101,8 +114,10 @@ def page(view: View, analysis: Sequence[Part] = ()) -> str:
         command=view.command,
         versions=view.versions,
         warnings=view.warnings,
+        notes=view.notes,
         glance=view.glance,
-        headlines=HEADLINES,
+        says={"repeat": REPEAT, "glance": GLANCED, "intervals": INTERVALS},
+        notable=NOTABLE,
         several_settings=view.several_settings,
         scores=view.scores,
         scorings=dict(SCORINGS),
@@ -134,16 +149,17 @@ def _score_plots(view: View) -> list[tuple[Figure | None, str]]:
         for setting in run.settings:
             where = f" ({setting})" if view.several_settings else ""
             own = [row for row in run.rows if row.setting == setting]
-            says = f"{name} scores by method{where}; bars are 95% intervals."
+            says = f"{name} scores by method{where}; {_BARS}."
             found.append((plots.scores(own, run.methods, scoring), says))
     found.append(
         (
             plots.tradeoff(run.rows, run.methods),
-            "What an edit gains against what it moves, generated: up and to the right is better.",
+            "What an edit gains against what it moves, generated: up and to the right is better. "
+            f"Points that would cover each other stand side by side; {_BARS}.",
         )
     )
     for metric in ("portability", "locality"):
-        says = f"{measure(metric).title} by the data set's own kinds, generated."
+        says = f"{measure(metric).title} by the data set's own kinds, generated; {_BARS}."
         found.append((plots.by_kind(run.rows, run.methods, metric), says))
     return found
 
@@ -175,8 +191,3 @@ def _contents(view: View, shown: dict[str, Any]) -> list[tuple[str, str]]:
         ("faults", "Faults", True),
     ]
     return [(anchor, name) for anchor, name, there in entries if there]
-
-
-def _task_count(values: Sequence[tuple[float, int] | None]) -> str:
-    counts = sorted({value[1] for value in values if value})
-    return DASH.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))

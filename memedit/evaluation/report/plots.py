@@ -23,7 +23,7 @@ def scores(rows: Sequence[Row], methods: Sequence[str], scoring: str) -> Figure 
     groups = list(dict.fromkeys(row.task for row in chosen))
     if not metrics:
         return None
-    step = max(0.30, 0.085 * len(groups))
+    step = _step(len(groups))
     made = figure(9.6, 1.1 + step * len(there) + 0.16 * (len(groups) // 4 + 1))
     for panel, metric in enumerate(metrics):
         axes = dressed(
@@ -31,7 +31,7 @@ def scores(rows: Sequence[Row], methods: Sequence[str], scoring: str) -> Figure 
         )
         for place, group in enumerate(groups):
             own = [r for r in chosen if r.metric == metric and r.task == group]
-            shift = (place - (len(groups) - 1) / 2) * 0.7 / max(len(groups), 4)
+            shift = _shift(place, len(groups))
             _dots(axes, own, [there.index(row.method) + shift for row in own], place)
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(len(there) - 0.5, -0.5)
@@ -65,13 +65,16 @@ def tradeoff(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
     for place, (task, setting) in enumerate(panels):
         title = f"{task} · {setting}" if several else task
         axes = dressed(made.add_subplot(high, wide, place + 1), title, grid="both")
-        for number, method in enumerate(methods):
-            x = found.get((task, setting, method, "edit_success"))
-            y = found.get((task, setting, method, "locality"))
-            if x is None or y is None:
-                continue
-            _dots(axes, [x], [y.value], number, upright=[y])
-        axes.set_xlim(-0.04, 1.04)
+        points = {
+            method: (x, y)
+            for method in methods
+            if (x := found.get((task, setting, method, "edit_success")))
+            and (y := found.get((task, setting, method, "locality")))
+        }
+        beside = apart([(x.value, y.value) for x, y in points.values()])
+        for (method, (x, y)), by in zip(points.items(), beside, strict=True):
+            _dots(axes, [x], [y.value], methods.index(method), upright=[y], by=by)
+        axes.set_xlim(-0.1, 1.1)
         axes.set_ylim(-0.04, 1.04)
         axes.set_aspect("equal")
         axes.set_xlabel("edit success")
@@ -88,12 +91,12 @@ def by_kind(rows: Sequence[Row], methods: Sequence[str], metric: str) -> Figure 
     several = len({row.setting for row in chosen}) > 1
     lines = list(dict.fromkeys((row.task, row.setting, row.kind) for row in chosen))
     there = [method for method in methods if any(row.method == method for row in chosen)]
-    step = max(0.27, 0.075 * len(there))
+    step = _step(len(there))
     made = figure(9.6, 0.75 + step * len(lines) + 0.16 * (len(there) // 6 + 1))
     axes = dressed(made.add_subplot(), measure(metric).title + " by kind", grid="x")
     for place, method in enumerate(there):
         own = [row for row in chosen if row.method == method]
-        shift = (place - (len(there) - 1) / 2) * 0.7 / max(len(there), 4)
+        shift = _shift(place, len(there))
         heights = [lines.index((row.task, row.setting, row.kind)) + shift for row in own]
         _dots(axes, own, heights, place)
     axes.set_xlim(-0.03, 1.03)
@@ -136,20 +139,68 @@ def verdicts(found: Sequence[Mistakes]) -> Figure | None:
     return made
 
 
+def _step(n: int) -> float:
+    """Return the height in inches of a line with `n` dots under one another, none on another."""
+    return max(0.3, 0.115 * n)
+
+
+def _shift(place: int, n: int) -> float:
+    """Return how far a dot stands from the middle of its line, as a part of the line's height."""
+    return (place - (n - 1) / 2) * 0.7 / max(n, 2)
+
+
+def apart(points: Sequence[tuple[float, float]], near: float = 0.03) -> list[float]:
+    """Return how far along x to move points, so that none covers another.
+
+    Those nearer to each other than `near` are set side by side, about where they are.
+    """
+    found: list[list[int]] = []
+    for place, (x, y) in enumerate(points):
+        for group in found:
+            if any(abs(points[i][0] - x) < near and abs(points[i][1] - y) < near for i in group):
+                group.append(place)
+                break
+        else:
+            found.append([place])
+    moved = [0.0] * len(points)
+    for group in found:
+        for rank, place in enumerate(group):
+            moved[place] = (rank - (len(group) - 1) / 2) * 1.4 * near
+    return moved
+
+
 def _dots(
-    axes: Axes, rows: Sequence[Row], ys: Sequence[float], place: int, upright: Sequence[Row] = ()
+    axes: Axes,
+    rows: Sequence[Row],
+    ys: Sequence[float],
+    place: int,
+    upright: Sequence[Row] = (),
+    by: float = 0.0,
 ) -> None:
-    """Draw values along x with their intervals; `upright`: the rows whose intervals stand on y."""
-    axes.errorbar(
-        [row.value for row in rows],
-        ys,
-        xerr=spread(rows),
-        yerr=spread(upright) if upright else None,
-        fmt=marker(place),
-        color=color(place),
-        markersize=4.5,
-        elinewidth=1.3,
-    )
+    """Draw values along x with their intervals, hollow where there is none.
+
+    `upright` are the rows whose intervals stand on y; `by` moves all of it along x.
+    """
+    for told in (True, False):
+        chosen = [
+            number
+            for number, row in enumerate(rows)
+            if told is all(one.low is not None for one in (row, *upright))
+        ]
+        if not chosen:
+            continue
+        own = [rows[number] for number in chosen]
+        axes.errorbar(
+            [row.value + by for row in own],
+            [ys[number] for number in chosen],
+            xerr=spread(own),
+            yerr=spread(upright) if upright else None,
+            fmt=marker(place),
+            color=color(place),
+            markerfacecolor=color(place) if told else "none",
+            markersize=4.5,
+            elinewidth=1.3,
+        )
 
 
 def spread(rows: Sequence[Row]) -> list[list[float]]:

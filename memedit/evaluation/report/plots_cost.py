@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memedit.evaluation.bootstrap import interval_of_means
-from memedit.evaluation.report.labels import AGE, DASH, HEADLINES, duration, measure, number, size
+from memedit.evaluation.bootstrap import interval_of_average
+from memedit.evaluation.report.labels import (
+    AGE,
+    DASH,
+    HEADLINES,
+    duration,
+    kind_said,
+    measure,
+    number,
+    size,
+)
 from memedit.evaluation.report.plots import legend, spread
 from memedit.evaluation.report.run import Spent
 from memedit.evaluation.report.svg import INK, color, dressed, figure, marker, plain
+from memedit.evaluation.report.tables import floors
 from memedit.evaluation.rows import Row, Scored
 
 if TYPE_CHECKING:
@@ -89,7 +99,7 @@ def by_length(
 
     A line of panels per task; above them, where there are several, the plain mean over the tasks
     that are measured at every length that the method has, with its interval where `scored` has all
-    its probes.
+    its probes; of opinions edit success is a floor, and not in it (see `tables.floors`).
     """
     found: _Points = {}
     for row in rows:
@@ -102,7 +112,9 @@ def by_length(
     tasks = list(dict.fromkeys(task for task, _, _ in found))
     metrics = [m for m in HEADLINES if any(key[1] == m for key in found)]
     lines = [_MEAN, *tasks] if len(tasks) > 1 else tasks
-    found |= _means(found, _case_means(scored))
+    low = floors(rows)
+    averaged = {k: v for k, v in found.items() if not (k[0] in low and k[1] == "edit_success")}
+    found |= _means(averaged, _case_means(scored))
     crowded = any(b < 3 * a for a, b in pairwise(lengths))
     made = figure(2.4 * max(3, len(metrics)), 1.75 * len(lines) + 0.6)
     for down, task in enumerate(lines):
@@ -152,7 +164,7 @@ def _mean(rows: Sequence[Row], cases: Mapping[tuple[str, ...], Sequence[float]])
     groups = [cases.get((r.method, r.task, r.setting, r.metric), ()) for r in rows]
     if not all(own and len(own) == row.cases for own, row in zip(groups, rows, strict=True)):
         return mean
-    low, high = interval_of_means(groups, np.random.default_rng(0))
+    low, high = interval_of_average(groups, np.random.default_rng(0), share=True) or (None, None)
     return replace(mean, low=low, high=high)
 
 
@@ -191,7 +203,8 @@ def by_age(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
             points = sorted((row for row in own if row.method == method), key=lambda r: r.kind)
             if points:
                 _line(axes, [kinds.index(row.kind) for row in points], points, number_of)
-        axes.set_xticks(range(len(kinds)), [plain(kind.split(" ")[0]) for kind in kinds])
+        ages = [kind_said(kind).partition(" later")[0].replace(" to ", DASH) for kind in kinds]
+        axes.set_xticks(range(len(kinds)), [plain(age.replace("no", "0")) for age in ages])
         axes.tick_params(axis="x", labelrotation=30 if len(kinds) > 6 else 0)
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel("edits made after it")
@@ -201,14 +214,19 @@ def by_age(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
 
 
 def _line(axes: Axes, xs: Sequence[float], rows: Sequence[Row], place: int) -> None:
-    """Draw one method's values with their intervals."""
-    axes.errorbar(
-        xs,
-        [row.value for row in rows],
-        yerr=spread(rows),
-        color=color(place),
-        marker=marker(place),
-        markersize=4,
-        linewidth=1.4,
-        elinewidth=1.0,
-    )
+    """Draw one method's values with their intervals, hollow where there is none."""
+    shade = color(place)
+    axes.plot(xs, [row.value for row in rows], color=shade, linewidth=1.4)
+    for told in (True, False):
+        own = [(x, row) for x, row in zip(xs, rows, strict=True) if told is (row.low is not None)]
+        if own:
+            axes.errorbar(
+                [x for x, _ in own],
+                [row.value for _, row in own],
+                yerr=spread([row for _, row in own]) if told else None,
+                fmt=marker(place),
+                color=shade,
+                markerfacecolor=shade if told else "none",
+                markersize=4,
+                elinewidth=1.0,
+            )

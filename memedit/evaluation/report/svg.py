@@ -109,6 +109,8 @@ def inline(drawn: Figure, name: str, says: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    # Images are named by what they show, so that two alike have one name; nothing refers to it.
+    text = re.sub(r'(<image [^>]*?) id="image[0-9a-f]*"', r"\1", text)
     # Only attributes of tags: a drawn text may hold `id="` as well, but there it is escaped.
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'href="#', f'href="#{name}-', text)

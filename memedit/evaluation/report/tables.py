@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
-from memedit.evaluation.report.labels import AGE, COSTS, DASH, HEADLINES, measure, metric_order
+from memedit.evaluation.formats.knowedit import WORD_FOR_WORD
+from memedit.evaluation.report.labels import AGE, COSTS, DASH, measure, metric_order
 from memedit.evaluation.rows import Row
-
-_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +20,8 @@ class Line:
     """One per method of the table, None where it has no such row."""
     best: frozenset[int]
     """Which cells hold the best value; `none` never does, for it has no edit to fail."""
+    only: str = ""
+    """The kind that all probes of a line over all kinds are of, where there is one."""
 
     @property
     def n(self) -> str:
@@ -58,7 +58,7 @@ def age_tables(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Table, ...]
 
 
 def tables(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Table, ...]:
-    """Arrange rows; every row stands in exactly one table."""
+    """Arrange rows; every row stands in one table, but a metric's only kind is told once."""
     found: dict[tuple[str, str, str | None], list[Row]] = {}
     for row in rows:
         found.setdefault((row.task, row.setting, row.scoring), []).append(row)
@@ -74,12 +74,21 @@ def _table(
     there = {row.method for row in rows}
     methods = tuple(method for method in among if method in there)
     cells = {(row.metric, row.kind, row.method): row for row in rows}
+    alone = only_kinds(rows)
+    names: dict[str, set[str]] = {}
+    for row in rows:
+        names.setdefault(row.metric, set()).add(alone.get(_sum_of(row), ""))
+    # A kind is told once where it is the only one for every method.
+    only = {metric: kinds.pop() for metric, kinds in names.items() if len(kinds) == 1}
     lines = []
     for metric, kind in sorted(
         {(row.metric, row.kind) for row in rows}, key=lambda k: (metric_order(k[0]), k[1])
     ):
+        single = only.get(metric, "")
+        if kind and kind == single:
+            continue
         line = tuple(cells.get((metric, kind, method)) for method in methods)
-        lines.append(Line(metric, kind, line, _best(metric, line)))
+        lines.append(Line(metric, kind, line, _best(metric, line), single))
     return Table(task, setting, scoring, methods, tuple(lines))
 
 
@@ -94,53 +103,41 @@ def _best(metric: str, cells: Iterable[Row | None]) -> frozenset[int]:
     return frozenset(place for place, value in values.items() if value == top)
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """A method's headline scores in one setting: plain means over the tasks."""
-
-    method: str
-    setting: str
-    scoring: str
-    values: tuple[tuple[float, int] | None, ...]
-    """Per headline metric: the mean over tasks and how many tasks it is of."""
+def without_repeats(rows: Iterable[Row]) -> list[Row]:
+    """Leave out the rows of kinds that say what the row over all kinds says: there is one kind."""
+    rows = list(rows)
+    only = only_kinds(rows)
+    return [row for row in rows if not row.kind or only.get(_sum_of(row)) != row.kind]
 
 
-def glances(
-    rows: Sequence[Row], methods: Sequence[str], domains: Mapping[str, str] = _NONE
-) -> tuple[Glance, ...]:
-    """Sum up `HEADLINES`; the mean gives every task the same weight, whatever its size.
+def only_kinds(rows: Iterable[Row]) -> dict[tuple[str | None, ...], str]:
+    """Return (task, setting, scoring, metric, method) -> its kind, where all its probes are of one.
 
-    Args:
-        rows: of all methods.
-        methods: in their order.
-        domains: task -> its domain, where there are trained parts: tasks of different domains are
-            summed up apart.
-
+    By age nothing is left out: there the kinds are what is told.
     """
-    found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-    where = {row: _where(row, domains) for row in rows}
+    counts: dict[tuple[str | None, ...], dict[str, int]] = {}
     for row in rows:
-        if row.kind == "" and row.metric in HEADLINES and row.scoring is not None:
-            key = (row.scoring, where[row], row.method)
-            found.setdefault(key, {}).setdefault(row.metric, []).append(row.value)
-    order = {method: place for place, method in enumerate(methods)}
-    settings = list(dict.fromkeys(where.values()))
-    keys = sorted(found, key=lambda k: (k[0], settings.index(k[1]), order.get(k[2], len(order))))
-    return tuple(
-        Glance(
-            method,
-            setting,
-            scoring,
-            tuple(_mean(found[scoring, setting, method].get(name)) for name in HEADLINES),
-        )
-        for scoring, setting, method in keys
+        if row.metric != AGE:
+            counts.setdefault(_sum_of(row), {})[row.kind] = row.n
+    return {
+        key: next(kind for kind in of_kind if kind)
+        for key, of_kind in counts.items()
+        if "" in of_kind and len(of_kind) == 2 and len(set(of_kind.values())) == 1
+    }
+
+
+def floors(rows: Iterable[Row]) -> frozenset[str]:
+    """Return the tasks whose edit success is a floor: opinions, whose score is their sentiment.
+
+    There an answer counts that is one of the replies word for word, which tells little: the
+    unedited model may say one of them as well.
+    """
+    return frozenset(
+        row.task
+        for row in rows
+        if row.metric == "sentiment" or (row.metric == "edit_success" and row.kind == WORD_FOR_WORD)
     )
 
 
-def _where(row: Row, domains: Mapping[str, str]) -> str:
-    domain = domains.get(row.task)
-    return f"{row.setting}, {domain}" if domain else row.setting
-
-
-def _mean(values: list[float] | None) -> tuple[float, int] | None:
-    return (sum(values) / len(values), len(values)) if values else None
+def _sum_of(row: Row) -> tuple[str | None, ...]:
+    return (row.task, row.setting, row.scoring, row.metric, row.method)

@@ -9,18 +9,14 @@ from typing import Any
 
 from memedit.evaluation.cases import Fault
 from memedit.evaluation.report.compare import Comparison, compared
+from memedit.evaluation.report.glance import Glance, glances
 from memedit.evaluation.report.labels import duration, meanings
 from memedit.evaluation.report.mistakes import Mistakes, mistakes, mistakes_by_task
+from memedit.evaluation.report.repeat import repeated
 from memedit.evaluation.report.run import Run, Unscored
-from memedit.evaluation.report.tables import (
-    Glance,
-    Table,
-    age_tables,
-    cost_tables,
-    glances,
-    score_tables,
-)
-from memedit.evaluation.run_folder import layers_said
+from memedit.evaluation.report.tables import Table, age_tables, cost_tables, score_tables
+from memedit.evaluation.report.unmeasured import unmeasured
+from memedit.evaluation.run_differences import layers_said, short_print
 from memedit.evaluation.training_data import Domain
 
 UNKNOWN = "not recorded"
@@ -47,8 +43,10 @@ class View:
     command: str
     versions: str
     warnings: tuple[str, ...]
-    glance: tuple[tuple[str, tuple[Glance, ...]], ...]
-    """(scoring, its lines)."""
+    notes: tuple[str, ...]
+    """What was not measured, and why."""
+    glance: tuple[Glance, ...]
+    """A table for each way of scoring."""
     scores: tuple[tuple[str, tuple[Table, ...]], ...]
     """(scoring, its tables): the two ways of scoring are apart."""
     meanings: tuple[tuple[str, str], ...]
@@ -77,7 +75,6 @@ def view(run: Run, earlier: Run | None = None) -> View:
     domains = domains_of(run.manifest)
     dataset, model = run.about("dataset"), run.about("model")
     shown = score_tables(run.rows, run.methods)
-    summed = glances(run.rows, run.methods, domains)
     scorings = tuple(dict.fromkeys(table.scoring or "" for table in shown))
     count = len(run.methods)
     return View(
@@ -88,11 +85,8 @@ def view(run: Run, earlier: Run | None = None) -> View:
         command=_command(run),
         versions=_named(run.manifest.get("versions") or {}),
         warnings=(*_no_test(domains), *(comparison.warnings if comparison else ())),
-        glance=tuple(
-            (scoring, tuple(line for line in summed if line.scoring == scoring))
-            for scoring in scorings
-            if any(line.scoring == scoring for line in summed)
-        ),
+        notes=unmeasured(run),
+        glance=glances(run.rows, run.methods, domains, run.spent),
         scores=tuple(
             (scoring, tuple(table for table in shown if (table.scoring or "") == scoring))
             for scoring in scorings
@@ -166,16 +160,16 @@ def domains_of(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _command(run: Run) -> str:
-    commands = run.manifest.get("commands") or run.manifest.get("command") or UNKNOWN
+    commands = run.manifest.get("commands") or run.manifest.get("command") or ()
     if isinstance(commands, str):
-        return commands
-    return "\n".join(dict.fromkeys(str(command) for command in commands)) or UNKNOWN
+        commands = [commands]
+    return repeated([str(command) for command in commands], run.methods) or UNKNOWN
 
 
 def _with_print(about: Any) -> str:
     name = str(about.get("name") or UNKNOWN)
     found = about.get("fingerprint")
-    return f"{name} ({str(found)[:12]})" if found else f"{name} (no fingerprint)"
+    return f"{name} ({short_print(found)})" if found else f"{name} (no fingerprint)"
 
 
 def _when(run: Run) -> str:
@@ -190,7 +184,13 @@ def _when(run: Run) -> str:
         took = (datetime.fromisoformat(str(finished)) - begin).total_seconds()
     except (ValueError, TypeError):
         return f"{started} to {finished or 'not finished'}"
-    return f"{text}, took {duration(took)}"
+    sittings = len(run.manifest.get("commands") or ())
+    worked = run.manifest.get("worked")
+    if sittings <= 1:
+        return f"{text}, took {duration(worked if worked is not None else took)}"
+    if worked is None:
+        return f"{text}, {duration(took)} to the end of the last of {sittings} commands"
+    return f"{text}, took {duration(worked)} in {sittings} commands, pauses not counted"
 
 
 def _named(versions: Any) -> str:

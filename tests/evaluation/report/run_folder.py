@@ -124,6 +124,7 @@ def run_folder(path: Path, seed: int = 0, analysis: bool = True, **manifest: Any
         "dataset": {"name": "atlasedit", "fingerprint": "d" * 64, "records": 26, "cases": 24},
         "model": {"name": "atlas", "fingerprint": "a" * 64},
         "methods": list(METHODS),
+        "unmeasured": ["convsent", "multihop"],
         "settings": ["single", "sequential:10", "sequential:100"],
         "versions": {"memedit": "0.1", "torch": "2.13"},
         "faults": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memedit.evaluation.analysis.record import Analysis, Located
+from memedit.evaluation.analysis.record import Analysis, Located, Similar
 from memedit.evaluation.report.findings import Part, parts
 
 TITLE = "Where facts are decided"
@@ -49,3 +49,15 @@ def test_where_noise_takes_nothing_away_nothing_is_shown(tmp_path: Path) -> None
 def test_without_edits_that_tell_probes_are_shown_and_called_so(tmp_path: Path) -> None:
     part = shown(tmp_path, traced(1.0, 1.0), traced(0.9, 0.1, "rephrase"))
     assert "probes' prompts" in part.says[-1] and part.tables[0].lines[0][1] == "1"
+
+
+def test_of_too_few_pairs_no_similarity_is_told(tmp_path: Path) -> None:
+    similar = tuple(Similar("g", "layers (mlp)", 2, 1.0, 0.5, pairs, 120) for pairs in (1, 2, 3))
+    Analysis(similar=similar).save(tmp_path)
+    [part] = parts(tmp_path)
+    [table] = part.tables
+    lines = [dict(zip(table.head, line, strict=True)) for line in table.lines]
+    assert [line["RSim"] for line in lines] == [
+        *("too few pairs (1 of 120)", "too few pairs (2 of 120)", "1.000")
+    ]
+    assert [line["Similarity"] for line in lines] == [*"\N{EN DASH}\N{EN DASH}", "1.000"]

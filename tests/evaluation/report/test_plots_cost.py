@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from memedit.evaluation.report.plots_cost import by_length
 from memedit.evaluation.rows import Row, Scored
 from memedit.evaluation.rows import rows as summed
@@ -84,16 +86,30 @@ def test_the_mean_over_tasks_has_the_interval_of_its_cases() -> None:
     found = summed(scored)
     figure: Any = by_length(found, ["ft-m"], scored)
     first, last = bars(figure.axes[0])
-    assert first == (1, 1), "no case differs"
-    # zsre: 12 cases of 1 and 8 of 1/2, so its mean has a deviation of 0.245 / sqrt(20); half of it
-    half = 1.96 * 0.5 * 0.245 / 20**0.5
-    assert abs(last[0] - (0.9 - half)) < 0.02 and abs(last[1] - (0.9 + half)) < 0.02
+    # No case differs: 20 of 20 are at least 20 / (20 + 1.96^2), twice.
+    sure = 1 - 20 / 23.8415
+    assert first == (pytest.approx(1 - sure / 2**0.5, abs=1e-5), 1)
+    # zsre: 12 cases of 1 and 8 of 1/2, so its mean has a deviation of 0.245 / sqrt(20)
+    other = 1.96 * 0.245 / 20**0.5
+    assert last[0] == pytest.approx(0.9 - (sure**2 + other**2) ** 0.5 / 2, abs=0.01)
+    assert last[1] == pytest.approx(0.9 + other / 2, abs=0.01)
     lacking: Any = by_length(found, ["ft-m"], [one for one in scored if one.case != "zsre[3]"])
-    low, high = bars(lacking.axes[0])[1]
-    assert low == high == 0.9, "a case is missing: no interval is made up"
+    assert not lacking.axes[0].collections, "a case is missing: no interval is made up"
+    _, points = lacking.axes[0].lines
+    assert points.get_markerfacecolor() == "none" and len(points.get_xdata()) == 2
 
 
 def test_there_is_no_picture_of_one_length() -> None:
     assert by_length([row("zsre", 10, 0.5), row("wikibio", 10, 0.5)], ["ft-m"]) is None
     figure = by_length([row("zsre", 10, 0.5), row("zsre", 20, 0.5)], ["ft-m"])
     assert list(drawn(figure)) == [(0, "Edit success")], "one task is its own mean"
+
+
+def test_edit_success_on_opinions_is_in_no_mean_over_tasks() -> None:
+    rows = [row("zsre", n, 0.4) for n in (10, 100)]
+    rows += [row("wikibio", n, 0.2) for n in (10, 100)]
+    rows += [row("convsent", n, 1.0) for n in (10, 100)]
+    rows += [replace(one, kind="word for word") for one in rows[-2:]]
+    points = drawn(by_length(rows, ["ft-m"]))
+    assert points[0, "Edit success"] == [(10, 0.3), (100, 0.3)]
+    assert points[3, "Edit success"] == [(10, 1.0), (100, 1.0)], "its own panel has it"

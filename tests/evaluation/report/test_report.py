@@ -11,6 +11,7 @@ import pytest
 
 from memedit.errors import DatasetError, MissingResourceError
 from memedit.evaluation.report import write_report
+from memedit.evaluation.report.labels import NOTABLE
 from tests.evaluation.report.run_folder import EVIL, METHODS, run_folder
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
@@ -176,6 +177,37 @@ def test_faults_and_what_was_not_scored_are_counted(page: Page) -> None:
 def test_another_model_is_said_loudly(page: Page, written: Path) -> None:
     assert page.words.count("The models differ") == 2, "on top and beside the comparison"
     assert "**The models differ" in (written.parent / "report.md").read_text("utf-8")
+
+
+def test_what_was_not_measured_is_said(page: Page, written: Path) -> None:
+    text = (written.parent / "report.md").read_text("utf-8")
+    for shown in (page.words, text):
+        assert "What is not in these numbers:" in shown
+        assert "Not measured: convsent, multihop. The 24 cases that --limit leaves" in shown
+
+
+def test_the_earlier_run_and_what_is_notable_stand_first_in_the_markdown(written: Path) -> None:
+    text = (written.parent / "report.md").read_text("utf-8").split("## Compared")[1]
+    assert re.search(r"^Earlier: `[^`\n]+earlier`$", text, re.MULTILINE)
+    shown, *folded = text.split("<details>")
+    rows = [line for line in shown.splitlines() if line.startswith("|")][2:]
+    assert 0 < len(rows) <= NOTABLE and all("(\\*)" in row for row in rows)
+    assert any("rows within chance</summary>" in part for part in folded)
+    assert text.count("<details>") == text.count("</details>")
+
+
+def test_a_proxy_is_shown_whole_and_one_command_repeats_the_run(tmp_path: Path) -> None:
+    about = {"name": "atlas behind 127.0.0.1:18735"}
+    about["fingerprint"] = "http://127.0.0.1:18735 atlas auto"
+    commands = ["memedit eval --method none", "memedit eval --method ice"]
+    run = run_folder(tmp_path / "run", analysis=False, model=about, commands=commands)
+    page = Page(write_report(run, tmp_path / "out").read_text("utf-8"))
+    text = (tmp_path / "out" / "report.md").read_text("utf-8")
+    for shown in (page.words, text):
+        assert "(http://127.0.0.1:18735 atlas auto)" in shown
+        assert "memedit eval --method none,ice,ft-m,rome" in shown
+        assert "memedit eval --method ice" not in shown
+        assert "To repeat it (name another --report folder" in shown
 
 
 def test_a_bare_run_is_enough(tmp_path: Path) -> None:

@@ -4,15 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from memedit.evaluation.report.compare import compared
 from memedit.evaluation.report.labels import (
+    COSTS,
+    MEASURES,
+    bounds,
     difference,
     duration,
+    kind_said,
     meanings,
     measure,
     metric_order,
+    row_title,
     signed,
     size,
     written,
@@ -20,8 +23,8 @@ from memedit.evaluation.report.labels import (
 from memedit.evaluation.report.markdown import safe
 from memedit.evaluation.report.mistakes import classes, mistakes, mistakes_by_task
 from memedit.evaluation.report.run import Run
-from memedit.evaluation.report.tables import age_tables, cost_tables, glances, score_tables
-from memedit.evaluation.rows import Row, Scored
+from memedit.evaluation.report.tables import age_tables, cost_tables, score_tables
+from memedit.evaluation.rows import Row, Scored, is_share
 
 
 def row(
@@ -36,7 +39,7 @@ def row(
     spread: float | None = 0.05,
 ) -> Row:
     bounds = (None, None) if spread is None else (value - spread, value + spread)
-    return Row(method, task, setting, metric, kind, scoring, value, *bounds, 10)
+    return Row(method, task, setting, metric, kind, scoring, value, *bounds, 10, 10)
 
 
 def run(*rows: Row, dataset: str | None = "d", model: str | None = "m", **manifest: Any) -> Run:
@@ -99,10 +102,51 @@ def test_every_row_stands_somewhere() -> None:
     assert sorted(map(id, shown)) == sorted(map(id, rows))
 
 
-def test_headlines_are_plain_means_over_tasks() -> None:
-    rows = [row(0.2), row(0.6, task="wiki_recent"), row(0.9, kind="some")]
-    [glance] = glances(rows, ["ice"])
-    assert glance.values == ((pytest.approx(0.4), 2), None, None, None)
+def test_what_has_one_kind_is_told_once() -> None:
+    def told(*rows: Row) -> list[str]:
+        [table] = score_tables(rows, ["ice", "rome"])
+        return [row_title(line.metric, line.kind, line.only) for line in table.lines]
+
+    one = [row(0.5, metric="locality"), row(0.5, metric="locality", kind="Other_Topic")]
+    assert told(*one) == ["Locality (Other Topic only)"]
+    other = [replace(each, method="rome") for each in one]
+    assert told(*one, *other) == ["Locality (Other Topic only)"]
+    # Of the other method some probes have no kind, or it has more kinds: both are told.
+    some = [replace(each, n=each.n - bool(each.kind)) for each in other]
+    assert told(*one, *some) == ["Locality", "Locality: Other Topic"]
+    more = [*one, row(0.5, metric="locality", kind="Forgetfulness")]
+    assert told(*more) == ["Locality", "Locality: Forgetfulness", "Locality: Other Topic"]
+    assert [d.now.kind for d in compared(run(*one), run(*one)).differences] == [""]
+    ages = [row(0.5, metric="edit_success_by_age", kind=kind) for kind in ("", "0 edits later")]
+    assert len(age_tables(ages, ["ice"])[0].lines) == 2, "there the kinds are what is told"
+
+
+def test_ages_and_parts_of_the_sentiment_are_named_in_words() -> None:
+    assert kind_said("000-099 edits later") == "0 to 99 later edits"
+    assert [kind_said(f"{n} edits later") for n in ("0", "01", "2")] == [
+        *("no later edit", "1 later edit", "2 later edits")
+    ]
+    assert measure("sentiment_z_topic").title == "Sentiment, still on the topic"
+    said = dict(meanings(["sentiment_z_topic"]))
+    assert "left the topic" in said["\N{HORIZONTAL ELLIPSIS}, still on the topic"]
+
+
+def test_why_there_is_no_interval_is_said() -> None:
+    one = replace(row(1.0, spread=None), cases=1)
+    assert bounds(one) == "1 case"
+    assert bounds(replace(one, cases=3)) == "all alike"
+    assert bounds(replace(one, cases=0)) == "", "a sum over all tasks, or an older run"
+    assert bounds(row(0.5)) == "0.450\N{EN DASH}0.550"
+    loss = row(-1.0, metric="edit_success_log_probability")
+    assert bounds(loss) == "\N{MINUS SIGN}1.050 to \N{MINUS SIGN}0.950"
+
+
+def test_what_is_a_share_is_so_in_the_report_and_in_the_intervals() -> None:
+    for metric, shown in MEASURES.items():
+        scoring = None if metric in COSTS else "generated"
+        assert is_share(metric, scoring) is shown.share, metric
+    for metric in ("fluency_before", "general_ability_before", "edit_success_log_probability"):
+        assert is_share(metric, "generated") is measure(metric).share, metric
 
 
 def test_rows_differ_where_their_intervals_do_not_overlap() -> None:
@@ -131,7 +175,8 @@ def test_other_data_and_unknown_models_are_said() -> None:
 def test_a_difference_without_intervals_is_neither_chance_nor_more() -> None:
     cost = {"metric": "seconds_per_edit", "scoring": None, "spread": None}
     found = compared(run(row(0.5), row(3.0, **cost)), run(row(0.5), row(1.0, **cost)))  # type: ignore[arg-type]
-    assert [d.now.metric for d in found.untold] == ["seconds_per_edit"]
+    assert [d.now.metric for d in found.of_the_machine] == ["seconds_per_edit"]
+    assert not found.untold
     assert [d.now.metric for d in found.together] == ["edit_success"] and not found.apart
 
 
@@ -157,11 +202,31 @@ def test_what_else_two_runs_do_not_share_is_said() -> None:
     for words in (
         "older memedit",
         "cases differ",
-        "general now 2, earlier 0",
+        "--general now 2, earlier 0",
         "auto, earlier chat",
     ):
         assert words in said
-    assert "max_tokens" not in said and "layers" not in said
+    assert "max-tokens" not in said and "layers" not in said and "{" not in said
+
+
+def test_the_notable_differences_come_first() -> None:
+    now = run(
+        row(0.9),
+        row(0.9, metric="edit_success_contains"),
+        row(9.0, metric="fluency"),
+        row(0.7, metric="locality"),
+        row(40.0, metric="tokens_added", scoring=None),
+    )
+    earlier = run(
+        row(0.7),
+        row(0.1, metric="edit_success_contains"),
+        row(1.0, metric="fluency"),
+        row(0.1, metric="locality"),
+        row(1.0, metric="tokens_added", scoring=None),
+    )
+    assert [d.now.metric for d in compared(now, earlier).apart] == [
+        *("locality", "edit_success", "fluency", "edit_success_contains", "tokens_added")
+    ]
 
 
 def scored(case: str, verdict: str, *, metric: str = "edit_success", said: str = "x") -> Scored:
