@@ -2,7 +2,8 @@
 
 The same edits are baked one at a time, each into the unedited model, and in batches of several
 sizes, in one process: as many edits as the largest batch has go through every size, forth and back
-in turns, so that where there are several such pieces a machine that drifts drifts for all.  What a
+in turns, so that where there are several such pieces a machine that drifts drifts for all (with
+`--sample` the smaller sizes get some of the edits only, evenly spaced: times are per edit).  What a
 method settles once per model (layers, contexts, statistics) is settled before and not counted.
 Memory is the most that a batch took beyond what the process held before it (see
 `memedit.evaluation.spending`).
@@ -78,11 +79,19 @@ def measure(
     tokenizer: Any,
     requests: Sequence[EditRequest],
     sizes: Sequence[int],
+    sample: int | None = None,
 ) -> list[Size]:
-    """Bake all requests in batches of every size; the largest size is the length of a piece."""
+    """Bake all requests in batches of every size; the largest size is the length of a piece.
+
+    Of a piece the smaller sizes get ``sample`` edits at most, evenly spaced, or all.
+    """
     found = [Size(size) for size in sizes]
     piece = max(sizes)
-    work = len(requests) * len(sizes)
+    work = sum(
+        len(_spaced(requests[at : at + piece], piece if size == piece else sample or piece))
+        for size in sizes
+        for at in range(0, len(requests), piece)
+    )
     device = next(model.parameters()).device
     editor.edit(model, tokenizer, requests[: min(2, len(requests))])  # warms up, is not counted
     console = Console(stderr=True)
@@ -92,8 +101,9 @@ def measure(
             part = requests[at : at + piece]
             order = found if number % 2 == 0 else found[::-1]
             for size in order:
-                for first in range(0, len(part), size.batch):
-                    batch = part[first : first + size.batch]
+                own = _spaced(part, len(part) if size.batch == piece else sample or len(part))
+                for first in range(0, len(own), size.batch):
+                    batch = own[first : first + size.batch]
                     settle()
                     cost = Cost()
                     with spent(cost, len(batch), device):
@@ -105,6 +115,12 @@ def measure(
                     size.learned += int(delta.notes.get("learned", 0))
                     bar.advance(task, len(batch))
     return found
+
+
+def _spaced(edits: Sequence[EditRequest], count: int) -> list[EditRequest]:
+    """Return at most so many, evenly spaced."""
+    count = min(count, len(edits))
+    return [edits[n * len(edits) // count] for n in range(count)]
 
 
 def draw(found: Sequence[Size], method: str, file: Path) -> None:
@@ -134,6 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--edits", type=int, default=1_000)
     parser.add_argument("--sizes", default="1,10,100,1000")
+    parser.add_argument(
+        "--sample",
+        type=int,
+        help="edits, evenly spaced, that sizes under the largest get; else all",
+    )
+    parser.add_argument("--dtype", default="auto", help="auto is float32 on a CPU")
     parser.add_argument("--threads", type=int, default=0, help="else as PyTorch chooses")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true")
@@ -144,10 +166,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--sizes {options.sizes!r}: expected numbers, such as 1,10,100")
     if sizes[0] < 1 or sizes[-1] > options.edits:
         parser.error(f"--sizes {options.sizes!r}: expected 1 to {options.edits} (--edits)")
+    if options.sample is not None and options.sample < 1:
+        parser.error(f"--sample {options.sample}: expected at least 1")
     if options.threads:
         torch.set_num_threads(options.threads)
     requests = edits_of(options.data, options.split, options.edits)
-    loaded = load_model(options.model, dtype="auto", device="auto")
+    loaded = load_model(options.model, dtype=options.dtype, device="auto")
     editor = open_editor(
         options.method,
         settings_of_options(options.set, None),
@@ -157,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     began = time.perf_counter()
     editor = editor.resolved(loaded.model, loaded.tokenizer)
     settled = time.perf_counter() - began
-    found = measure(editor, loaded.model, loaded.tokenizer, requests, sizes)
+    found = measure(editor, loaded.model, loaded.tokenizer, requests, sizes, options.sample)
     if options.plot is not None:
         draw(found, options.method, options.plot)
     if options.json:

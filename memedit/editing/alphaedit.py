@@ -10,24 +10,24 @@ from torch import Tensor, nn
 
 from memedit.editing.base import Progress
 from memedit.editing.closed_forms import Factors, null_space, within
-from memedit.editing.key_value import KeyValueConfig
-from memedit.editing.memit import Spreading
+from memedit.editing.memit import Spreading, SpreadingConfig
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import architecture
 from memedit.registry import register
 
 
 @dataclass(frozen=True, slots=True)
-class AlphaEditConfig(KeyValueConfig):
+class AlphaEditConfig(SpreadingConfig):
     """Settings of AlphaEdit."""
 
-    share: float = 0.02
+    share: float = 0.2
     """A direction of the keys is free when its second moment is under this share of the mean."""
     ridge: float = 1e-2
-    """Weight of ‖ΔW‖², as a share of the mean squared size of a key."""
+    """Weight of ‖ΔW‖², as a share of the mean squared size of what of a key lies in the null
+    space: a key alone goes 1/(1 + ridge) of the way, however little of it does."""
 
     def __post_init__(self) -> None:
-        KeyValueConfig.__post_init__(self)
+        SpreadingConfig.__post_init__(self)
         if not (self.share > 0 and self.ridge > 0):
             raise InvalidInputError(
                 f"share {self.share}, ridge {self.ridge}: expected numbers above 0"
@@ -69,8 +69,9 @@ class AlphaEdit(Spreading[AlphaEditConfig]):
         if before:
             old = torch.cat([k.double() for k in before], 1)
             earlier = old @ old.T
-        ridge = self.config.ridge * float(keys.square().sum(0).mean())
-        return within(residuals, keys, self.bases[layer], earlier, ridge)
+        basis = self.bases[layer]
+        ridge = self.config.ridge * float((basis.T @ keys).square().sum(0).mean())
+        return within(residuals, keys, basis, earlier, ridge)
 
     def _basis(self, layer: int, moment: Tensor) -> Tensor:
         basis = null_space(moment, self.config.share)

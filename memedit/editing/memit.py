@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from memedit.editing.base import Progress
-from memedit.editing.closed_forms import Factors, least_squares
+from memedit.editing.closed_forms import Factors, least_squares, solve
 from memedit.editing.key_value import KeyValueConfig, KeyValueEditor
 from memedit.editing.matrices import factors_of
+from memedit.editing.values import SearchConfig
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import Layer, architecture
 from memedit.modeling.delta import LowRank, WeightDelta
@@ -22,20 +23,34 @@ from memedit.types import EditRequest
 
 
 @dataclass(frozen=True, slots=True)
-class MemitConfig(KeyValueConfig):
+class SpreadingConfig(KeyValueConfig):
+    """Settings of methods that spread an edit over several layers."""
+
+    search: SearchConfig = field(default_factory=lambda: SearchConfig(clamp=2.0))
+    """How states are searched; a block's output is several times as long as an MLP's."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemitConfig(SpreadingConfig):
     """Settings of MEMIT."""
 
+    reach: float = 0.9
+    """Share of the way to its value that a key of mean kᵀ C⁻¹ k goes if it is written alone; it
+    sets λ where ``preserve`` does not."""
     preserve: float | None = None
-    """λ, the weight of the old keys' second moment; ``None``: as many as a key has numbers (for
-    GPT-J's 16,384 that is about the published 15,000)."""
+    """λ, the weight of the old keys' second moment, as it is published for a model (15,000 for
+    GPT-J, whose keys have 16,384 numbers); ``None``: from ``reach``, since what the same number
+    leaves of an edit is another share in every model."""
 
     def __post_init__(self) -> None:
         KeyValueConfig.__post_init__(self)
+        if not 0 < self.reach < 1:
+            raise InvalidInputError(f"reach {self.reach}: expected a share between 0 and 1")
         if self.preserve is not None and not self.preserve > 0:
             raise InvalidInputError(f"preserve {self.preserve}: expected a number above 0")
 
 
-S = TypeVar("S", bound=KeyValueConfig)
+S = TypeVar("S", bound=SpreadingConfig)
 
 
 class Spreading(KeyValueEditor[S]):
@@ -101,9 +116,12 @@ class LeastSquares(Spreading[M]):
 
     def write(self, layer: int, residuals: Tensor, keys: Tensor) -> Factors:
         """Write the keys, weighed against the old ones."""
-        weight = self.config.preserve
-        moment = self.moments[layer]
-        return least_squares(residuals, keys, moment * (len(moment) if weight is None else weight))
+        moment, weight = self.moments[layer], self.config.preserve
+        if weight is None:
+            # A key alone goes m/(1+m) of the way, m = kᵀ C⁻¹ k / λ.
+            lengths = (keys * solve(moment, keys)).sum(0)
+            weight = float(lengths.mean()) * (1 - self.config.reach) / self.config.reach
+        return least_squares(residuals, keys, moment * weight)
 
 
 @register("memit")

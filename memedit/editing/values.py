@@ -25,6 +25,13 @@ from memedit.errors import DivergedError, InvalidInputError
 from memedit.modeling.hooks import Caught, add, catch
 from memedit.modeling.losses import target_losses
 
+FALL = 0.1
+"""Share of its rate that the last step has: long steps find the way, short ones the place."""
+
+MEMORY = (0.8, 0.99)
+"""Adam's: a search takes tens of steps, and the long gradients of the first ones are to be
+forgotten in that time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extra:
@@ -42,7 +49,7 @@ class SearchConfig:
     steps: int = 40
     """At most."""
     rate: float = 0.15
-    """Adam's step, as a share of the limit's root mean square."""
+    """Adam's first step, as a share of the limit's root mean square; the last is ``FALL`` of it."""
     clamp: float = 4.0
     """‖δ‖ is at most so many times ‖v₀‖, the value that was there."""
     kl: float = 0.0625
@@ -124,10 +131,14 @@ class Search:
         starts, essence = self._before()
         scale = [config.clamp * v.norm(dim=1, keepdim=True) / math.sqrt(v.shape[1]) for v in starts]
         units = [torch.zeros_like(v).requires_grad_(True) for v in starts]
-        optimizer = torch.optim.Adam(units, lr=config.rate)
+        optimizer = torch.optim.Adam(units, lr=config.rate, betas=MEMORY)
         active = torch.ones(n, dtype=torch.bool)
         first = torch.full((n,), math.nan)
         last = torch.full((n,), math.nan)
+        objective = torch.full((n,), math.nan)
+        # Adam does not go down alone: what is kept of an edit is the best that it came by.
+        best, losses = torch.full((n,), math.inf), torch.full((n,), math.nan)
+        kept = [unit.detach().clone() for unit in units]
         steps = 0
         for step in range(config.steps + 1):
             progress(step, config.steps)
@@ -135,6 +146,7 @@ class Search:
             for part in self._parts(active.nonzero()[:, 0].tolist()):
                 nll, penalty = self._losses(part, units, scale, essence)
                 last[part] = nll.detach().cpu()
+                objective[part] = (nll + penalty).detach().cpu()
                 if step < config.steps:
                     (nll + penalty).sum().backward()  # type: ignore[no-untyped-call]
             if step == 0:
@@ -144,14 +156,20 @@ class Search:
                     f"the search for values diverged after {step} steps: a loss is no number; "
                     "nothing was changed. Try a smaller rate or clamp"
                 )
+            better = active & ((objective < best) | (last < config.enough))
+            best, losses = torch.where(better, objective, best), torch.where(better, last, losses)
+            for own, unit in zip(kept, units, strict=True):
+                own.copy_(torch.where(better.to(self.device)[:, None], unit.detach(), own))
             active &= last >= config.enough
             if step == config.steps or not bool(active.any()):
                 break
+            for group in optimizer.param_groups:
+                group["lr"] = config.rate * (1 - (1 - FALL) * step / config.steps)
             self._step(optimizer, units, active)
             steps = step + 1
         progress(config.steps, config.steps)
-        deltas = tuple((u.detach() * s) for u, s in zip(units, scale, strict=True))
-        return Values(tuple(starts), deltas, first, last, steps)
+        deltas = tuple(unit * size for unit, size in zip(kept, scale, strict=True))
+        return Values(tuple(starts), deltas, first, losses, steps)
 
     def _step(self, optimizer: torch.optim.Optimizer, units: list[Tensor], active: Tensor) -> None:
         """Take one step for the edits that need one, and put δ back into its ball."""
@@ -165,10 +183,14 @@ class Search:
                 unit.copy_(torch.where(moving, unit, old))
 
     def _parts(self, edits: list[int]) -> list[list[int]]:
-        """Cut edits into batches of at most ``rows`` rows; an edit's rows stay together."""
+        """Cut edits into batches of at most ``rows`` rows; an edit's rows stay together.
+
+        Edits of like length share a batch: padding costs what tokens cost.
+        """
+        edits = sorted(edits, key=lambda n: max(len(r.tokens.prompt) for r in self.written[n]))
         per = max(len(self.written[n]) for n in edits) + bool(self.essences) if edits else 1
         size = max(1, self.config.rows // per)
-        return [edits[i : i + size] for i in range(0, len(edits), size)]
+        return [sorted(edits[i : i + size]) for i in range(0, len(edits), size)]
 
     def _rows(self, part: list[int]) -> tuple[Padded, int]:
         """Return the rows of some edits, targets first; and how many have targets."""
@@ -180,7 +202,8 @@ class Search:
         """Return what the modules give out at the bare prompts, and the essences' predictions."""
         starts: list[list[Tensor]] = [[] for _ in self.modules]
         essence: list[Tensor] = []
-        for part in self._parts(list(range(len(self.written)))):
+        parts = self._parts(list(range(len(self.written))))
+        for part in parts:
             rows, count = self._rows(part)
             with ExitStack() as stack, torch.no_grad():
                 caught = [
@@ -192,7 +215,9 @@ class Search:
                 found.append(states.last[bare.to(states.last.device)].float())
             if self.essences:
                 essence.append(self._predictions(logits, rows, count))
-        return [torch.cat(found) for found in starts], torch.cat(essence) if essence else None
+        order = torch.tensor([n for part in parts for n in part]).argsort().to(self.device)
+        sorted_starts = [torch.cat(found)[order] for found in starts]
+        return sorted_starts, torch.cat(essence)[order] if essence else None
 
     def _losses(
         self, part: list[int], units: list[Tensor], scale: list[Tensor], essence: Tensor | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from memedit.editing.alphaedit import AlphaEdit, AlphaEditConfig
 from memedit.editing.base import Editor
 from memedit.editing.bird import Bird
 from memedit.editing.catalog import open_editor
+from memedit.editing.closed_forms import least_squares, null_space
 from memedit.editing.emmet import Emmet, EmmetConfig
 from memedit.editing.key_value import KeyValueEditor
 from memedit.editing.kn import Kn, KnConfig
@@ -21,7 +22,7 @@ from memedit.editing.memit import Memit, MemitConfig
 from memedit.editing.r_rome import RRome, RRomeConfig
 from memedit.editing.rome import Rome, RomeConfig
 from memedit.editing.statistics import Statistics
-from memedit.editing.values import SearchConfig
+from memedit.editing.values import Search, SearchConfig
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import architecture
 from memedit.modeling.delta import LowRank
@@ -41,7 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {"layer": 1, **QUICK} for name in METHODS},
     "memit": {"layers": (1,), "preserve": 1.0, **QUICK},
     "pmet": {"layers": (1,), "preserve": 1.0, **QUICK},
-    "alphaedit": {"layers": (1,), "share": 2.0, **QUICK},
+    "alphaedit": {"layers": (1,), "share": 0.5, "ridge": 1.0, **QUICK},
     "kn": {"steps": 6, "contexts": 1},
 }
 
@@ -60,6 +61,8 @@ def statistics(tmp_path_factory: pytest.TempPathFactory) -> Statistics:
 def editor_of(name: str, statistics: Statistics) -> Editor[Any]:
     settings = {"layer": 1, **SETTINGS[name]}
     settings["layer"] = settings.get("layers", (1,))[-1]
+    if "search" in settings:
+        settings["search"] = asdict(settings["search"])
     kept = {} if name == "kn" else {"statistics": statistics}
     return open_editor(name, settings, **kept)
 
@@ -166,6 +169,52 @@ def test_layers_close_the_gap_together(statistics: Statistics) -> None:
         [now] = editor.states(model, tokenizer, REQUESTS[:1], [(block, "output")])
     left = start[:, 0] + found.deltas[0].double() - now[:, 0]
     assert float(left.norm()) < 0.2 * float(found.deltas[0].norm())
+
+
+def test_an_edit_keeps_the_best_value_that_it_came_by(statistics: Statistics) -> None:
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    # Steps as long as the limit itself: what the last one leaves is worse than what came before.
+    far = SearchConfig(steps=6, enough=1e-6, clamp=300.0, rate=1.0, kl=0.0, decay=0.0)
+    config = EmmetConfig(layer=1, **{**QUICK, "search": far})
+    editor = settled(Emmet(config, statistics=statistics), model, tokenizer)
+    down, quiet = architecture(model).layer(1).down.module, lambda done, total: None
+    long = editor.search(model, tokenizer, REQUESTS, [down], quiet)
+    assert bool((long.losses <= long.losses_before).all())
+    again = Search(
+        model,
+        tokenizer,
+        [down],
+        editor.written(tokenizer, REQUESTS),
+        editor.essences(tokenizer, REQUESTS),
+        far,
+    )
+    _, essence = again._before()
+    ones = [torch.ones(len(REQUESTS), 1)]
+    losses = again._losses(list(range(len(REQUESTS))), [long.deltas[0]], ones, essence)[0]
+    assert torch.allclose(losses.detach(), long.losses, atol=1e-3), "of the value that is returned"
+
+
+@pytest.mark.parametrize("size", [1.0, 50.0])
+def test_what_an_edit_reaches_does_not_hang_on_the_size_of_the_keys(size: float) -> None:
+    draw = torch.Generator().manual_seed(2)
+    sample = torch.randn(12, 200, generator=draw, dtype=torch.float64)
+    spread = torch.linspace(0.05, 2.0, 12, dtype=torch.float64)[:, None]
+    keys = size * spread * sample
+    moment, key = keys @ keys.T / 200, keys[:, :1]
+    gap = torch.randn(7, 1, generator=draw, dtype=torch.float64)
+    memit = Memit(MemitConfig(layers=(0,), reach=0.9))
+    memit.moments = {0: moment}
+    left, right = memit.write(0, gap, key)
+    assert torch.allclose(left @ right @ key, 0.9 * gap)
+    memit.config = MemitConfig(layers=(0,), preserve=4.0)
+    expected = least_squares(gap, key, 4.0 * moment)
+    assert torch.equal(memit.write(0, gap, key)[1], expected[1]), "a published λ is taken as it is"
+    alpha = AlphaEdit(AlphaEditConfig(layers=(0,), share=0.05, ridge=0.01))
+    alpha.bases, alpha.names, alpha.after = {0: null_space(moment, 0.05)}, {0: "down"}, ()
+    inside = (alpha.bases[0].T @ key).square().sum() / key.square().sum()
+    assert float(inside) < 0.05, "hardly anything of the key lies in the null space"
+    left, right = alpha.write(0, gap, key)
+    assert torch.allclose(left @ right @ key, gap / 1.01)
 
 
 def test_a_value_stays_within_its_limit(statistics: Statistics) -> None:

@@ -28,6 +28,12 @@ def test_every_size_bakes_all_edits(
     for row in said["sizes"]:
         assert row["seconds"] == pytest.approx(sum(row["each"]))
         assert row["per_edit"] == pytest.approx(row["seconds"] / 5)
+    bake_speed.main([*common, "--sizes", "1,5", "--sample", "2", "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert [(row["batch"], row["edits"], len(row["each"])) for row in said["sizes"]] == [
+        (1, 2, 2),
+        (5, 5, 1),
+    ], "the largest size gets all edits, the others a sample"
     assert plot.read_text().lstrip().startswith("<?xml")
     with pytest.raises(SystemExit):
         bake_speed.main([*common, "--sizes", "6"])
