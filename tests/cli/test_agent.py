@@ -114,7 +114,7 @@ def test_an_endpoint_that_is_not_there_is_said(run: Run) -> None:
     ("arguments", "code", "said"),
     [
         ((), 2, "give questions"),
-        (("Who?", "--method", "melo"), 1, "Did you mean 'mello'"),
+        (("Who?", "--method", "melo"), 2, "Did you mean 'mello'"),
         (("Who?", "--hops", 99), 1, "max_hops 99"),
         (("Who?", "--demonstrations", "nowhere.txt"), 1, "nowhere.txt"),
         (("Who?", "--demonstrations", "short.txt"), 1, "Entity of Question"),
