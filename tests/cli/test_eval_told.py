@@ -75,7 +75,7 @@ def test_a_classifier_that_is_not_there_is_misuse_too(run: Run, arguments: Any) 
 @pytest.mark.parametrize(
     ("records", "format", "said"),
     [
-        (ZSRE, "knowedit", ("of the 2 records of", "2 x prompt: missing or empty", "it reads as zsre: use")),
+        (ZSRE, "knowedit", ("of the 2 records of", "missing or empty", "it reads as zsre: use")),
         (ZSRE, "hallueditbench", ("it has no column subject", "it reads as zsre: use")),
         (RECORDS[:1], "zsre", ("of the record of", "it reads as knowedit: use")),
         ([], "knowedit", ("holds no records",)),
