@@ -32,6 +32,9 @@ class Server:
         log: file that gets its output; ``None`` lets the output through to stderr.
         env: its environment; ``None`` is that of this process.
         cwd: its working directory.
+        listener: a listening socket that it inherits under the same number; this process's copy
+            is closed when it has started, so that the port is free again when the server ends.
+        grace: seconds it may take to end when it is asked to; more for one with servers of its own.
 
     """
 
@@ -44,6 +47,8 @@ class Server:
         log: Path | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        listener: socket.socket | None = None,
+        grace: float = GRACE_SECONDS,
     ) -> None:
         self.name = name
         self.command = list(command)
@@ -51,6 +56,8 @@ class Server:
         self.log = log
         self.env = env
         self.cwd = cwd
+        self.grace = grace
+        self._listener = listener
         self._process: subprocess.Popen[bytes] | None = None
         self._sink: IO[bytes] | None = None
 
@@ -65,11 +72,15 @@ class Server:
                 env=self.env,
                 cwd=self.cwd,
                 start_new_session=True,
+                pass_fds=() if self._listener is None else (self._listener.fileno(),),
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         except OSError as error:
             self.stop()
             raise MissingResourceError(f"cannot start {self.name}: {error}") from error
+        finally:
+            if self._listener is not None:
+                self._listener.close()
         return self
 
     def __exit__(
@@ -86,7 +97,7 @@ class Server:
         if process is not None:
             _signal_group(process.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE_SECONDS)
+                process.wait(self.grace)
             _signal_group(process.pid, signal.SIGKILL)
             process.wait()
         if self._sink is not None:
@@ -128,17 +139,6 @@ def free_port(host: str = "127.0.0.1") -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def is_free(host: str, port: int) -> bool:
-    """Tell whether a server could listen there now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return port != 0
 
 
 @contextlib.contextmanager

@@ -153,27 +153,34 @@ def _with_counterfactual(stack: ExitStack, settings: Settings) -> Settings:
 
 def _start_engine(stack: ExitStack, settings: Settings) -> str:
     """Start the embedded engine as a child process; return its URL once it is healthy."""
-    from memedit.cli.processes import Server, free_port, is_free
+    from memedit.cli.processes import Server
+    from memedit.errors import SettingsError
+    from memedit.serving.server import listen
 
     model = settings.engine.model
     if model is None or not model.is_dir():
         raise MissingResourceError(f"no checkpoint folder at {model}; --model names one")
     host = settings.engine.host
-    # Whoever uses the proxy need not know the engine's port: a taken one is no reason to stop, and
-    # a stranger that answers on it must not be taken for the engine.
-    port = settings.engine.port if is_free(host, settings.engine.port) else free_port(host)
-    url = f"http://{host}:{port}"
-    engine = Server("the engine", engine_command(settings, port), f"{url}/health")
+    # Whoever uses the proxy need not know the engine's port: a taken one is no reason to stop.
+    # The engine inherits the open socket: between finding a port and using it, another process
+    # could take it, and would then be taken for the engine.
+    try:
+        listener = listen(host, settings.engine.port, "engine")
+    except SettingsError:
+        listener = listen(host, 0, "engine")
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    command = [*engine_command(settings), "--fd", str(listener.fileno())]
+    engine = Server("the engine", command, f"{url}/health", listener=listener)
     stack.enter_context(engine)
     engine.wait_healthy(ENGINE_START_SECONDS)
     return url
 
 
-def engine_command(settings: Settings, port: int) -> list[str]:
-    """Return the command line that runs the engine of these settings."""
+def engine_command(settings: Settings) -> list[str]:
+    """Return the command line that runs the engine of these settings, but for where it listens."""
     chosen = settings.engine
     command = [sys.executable, "-m", "memedit.cli", "engine", "--model", str(chosen.model)]
-    command += ["--host", chosen.host, "--port", str(port)]
+    command += ["--host", chosen.host]
     command += ["--dtype", chosen.dtype, "--device", chosen.device]
     if chosen.served_model_name is not None:
         command += ["--served-model-name", chosen.served_model_name]
@@ -187,6 +194,7 @@ def engine(
     port: Port = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     config: opt.ConfigFile = None,
     json: opt.Json = False,
 ) -> None:
@@ -194,7 +202,8 @@ def engine(
 
     Example: memedit engine --model ./checkpoint --port 8000
     """
-    from memedit.cli.processes import free_port
+    import socket
+
     from memedit.config import Settings
     from memedit.engine import run_engine
     from memedit.serving.server import listen
@@ -210,9 +219,13 @@ def engine(
         }
     }
     chosen = Settings.read(config, flags).engine
-    if chosen.port == 0:
-        chosen = chosen.model_copy(update={"port": free_port(chosen.host)})
-    listen(chosen.host, chosen.port, "engine").close()  # said now, before a model is loaded
+    inherited = None if fd is None else socket.socket(fileno=fd)  # serve opened it for its engine
+    # Else a taken port is said now, and nothing listens until the model is loaded: who waits for
+    # the port waits for the model.
+    listener = inherited or listen(chosen.host, chosen.port, "engine")
+    chosen = chosen.model_copy(update={"port": listener.getsockname()[1]})
+    if inherited is None:
+        listener.close()
     if json:
         print_json({"url": f"http://{chosen.host}:{chosen.port}", "model": str(chosen.model)})
-    run_engine(chosen)
+    run_engine(chosen, inherited)

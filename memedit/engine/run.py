@@ -18,11 +18,16 @@ from memedit.errors import SettingsError
 logger = logging.getLogger(__name__)
 
 
-def run_engine(settings: EngineSettings) -> None:
+def run_engine(settings: EngineSettings, listener: socket.socket | None = None) -> None:
     """Load the model, then serve it until interrupted; blocks.
 
-    Nothing listens before the model is in memory, so whoever connects is answered.  The log says
-    ``serving NAME at URL`` then, with the port that was found where ``settings.port`` is 0.
+    Without a ``listener`` nothing listens before the model is in memory; whoever connects to one
+    earlier waits until then.  The log says ``serving NAME at URL`` when the model is served, with
+    the port that was found where ``settings.port`` is 0.
+
+    Args:
+        settings: the model and where to listen.
+        listener: a listening socket to serve on, whatever the settings say; stays the caller's.
 
     Raises:
         SettingsError: no model is named.
@@ -55,7 +60,7 @@ def run_engine(settings: EngineSettings) -> None:
     ready = (
         f"serving {loaded.name} ({loaded.model.dtype}, {loaded.device}, loaded in {seconds:.1f} s)"
     )
-    _Server(config, ready).run()
+    _Server(config, ready).run(None if listener is None else [listener])
 
 
 class _Server(uvicorn.Server):

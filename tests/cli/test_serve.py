@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,10 +17,18 @@ import pytest
 
 import memedit
 from memedit.cli.processes import Server, free_port
-from memedit.errors import MissingResourceError, UpstreamTimeout, UpstreamUnreachable
+from memedit.errors import (
+    MissingResourceError,
+    SettingsError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from memedit.serving.server import listen
 from tests.cli.conftest import Run
 from tests.client.conftest import ASKED, CAPITAL
 
+GRACE = 60.0
+"""Seconds for a proxy that has an engine to end: it waits for that one first."""
 MEMEDIT = [sys.executable, "-m", "memedit.cli"]
 
 
@@ -31,7 +40,9 @@ def stack(tiny_checkpoint: Path, tmp_path: Path, encoder: object) -> Iterator[st
     command = [*MEMEDIT, "serve", "--model", str(tiny_checkpoint), "--served-model-name", "tiny"]
     command += ["--port", str(port), "--memory", "sqlite:///edits.db"]
     log = tmp_path / "serve.log"
-    with Server("the proxy", command, f"{url}/readyz", log=log, cwd=tmp_path) as server:
+    with Server(
+        "the proxy", command, f"{url}/readyz", log=log, cwd=tmp_path, grace=GRACE
+    ) as server:
         server.wait_healthy(120)
         yield url
 
@@ -59,15 +70,22 @@ def test_a_model_of_ones_own_is_served_with_edits(stack: str) -> None:
 def test_sigterm_ends_the_proxy_and_its_engine(
     tiny_checkpoint: Path, tmp_path: Path, encoder: object
 ) -> None:
-    port = free_port()
+    port, engines = free_port(), free_port()
     command = [*MEMEDIT, "serve", "--model", str(tiny_checkpoint), "--port", str(port), "--json"]
     with Server(
-        "the proxy", command, f"http://127.0.0.1:{port}/readyz", log=tmp_path / "log", cwd=tmp_path
+        "the proxy",
+        command,
+        f"http://127.0.0.1:{port}/readyz",
+        log=tmp_path / "log",
+        cwd=tmp_path,
+        env=os.environ | {"MEMEDIT_ENGINE__PORT": str(engines)},
+        grace=GRACE,
     ) as server:
         server.wait_healthy(120)
         lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
         ready = next(json.loads(line) for line in lines if '"upstream"' in line)
         assert ready["url"] == f"http://127.0.0.1:{port}"
+        assert ready["upstream"] == f"http://127.0.0.1:{engines}"
         assert httpx2.get(f"{ready['upstream']}/health").status_code == 200
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(f"{ready['upstream']}/health")
@@ -80,7 +98,7 @@ def test_what_cannot_be_served_is_one_line(run: Run, tmp_path: Path) -> None:
     assert absent.code == 1 and absent.error["code"] == "missing_resource"
     both = run("serve", "--model", tmp_path, "--upstream", "http://x")
     assert both.code == 2
-    nameless = run("engine", "--json")
+    nameless = run("engine", "--port", 0, "--json")
     assert nameless.code == 2 and "--model" in nameless.error["message"]
     odd = run("serve", "--on-memory-failure", "ajar", "--json")
     assert odd.code == 2 and "serve.on_memory_failure" in odd.error["message"]
@@ -113,6 +131,23 @@ def test_the_engine_says_a_taken_port_before_it_loads(tmp_path: Path) -> None:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 2 and ran.stdout == ""
     assert "another engine.port" in json.loads(ran.stderr)["error"]["message"]
+
+
+def test_an_engines_port_is_held_from_the_choice_to_the_end(tmp_path: Path) -> None:
+    listener = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    code = "import http.server, socket, sys; from http.server import SimpleHTTPRequestHandler as H;"
+    code += "s = http.server.HTTPServer(('', 0), H, False); s.socket.close();"
+    code += "s.socket = socket.socket(fileno=int(sys.argv[1])); s.serve_forever()"
+    command = [sys.executable, "-c", code, str(listener.fileno())]
+    with Server(
+        "it", command, f"http://127.0.0.1:{port}/", cwd=tmp_path, listener=listener
+    ) as server:
+        assert listener.fileno() == -1, "only the server itself holds it now"
+        with pytest.raises(SettingsError, match="in use"):  # before it answers, too
+            listen("127.0.0.1", port)
+        server.wait_healthy(60)
+    listen("127.0.0.1", port).close()
 
 
 def test_a_server_that_ends_early_shows_its_last_words(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_the_shipped_one_answers_behind_the_proxy(tmp_path: Path, repository: Pa
     command += ["--serac", str(repository / ATLAS / "serac"), "--memory", "sqlite:///edits.db"]
     log = tmp_path / "serve.log"
     with (
-        Server("the proxy", command, f"{url}/readyz", log=log, cwd=tmp_path) as server,
+        Server("the proxy", command, f"{url}/readyz", log=log, cwd=tmp_path, grace=60.0) as server,
         memedit.Client(url) as client,
         httpx2.Client(base_url=url, timeout=300) as http,
     ):
