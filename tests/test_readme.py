@@ -1,4 +1,4 @@
-"""The README, executed: its commands and programs, in its order, against real servers."""
+"""README and docs, executed: their commands and programs, in order, against real servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ import pytest
 from memedit.cli.processes import Server, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+ORDER = ("agents", "commands", "scope", "serving", "evaluation", "weights", "adapters", "measured")
+"""The pages under docs as a reader goes through them, after the README."""
+PAGES = [REPOSITORY / "README.md", *(REPOSITORY / "docs" / f"{name}.md" for name in ORDER)]
+README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 BLOCK = re.compile(r"(<!-- not run: [^>]+ -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 PLACEHOLDER = "e-0123456789ab"
 
@@ -172,6 +175,21 @@ def test_the_quickstart_programs_run(session: Session, script: str) -> None:
     else:
         assert out.endswith("\n")
         assert (session.folder / "quickstart.db").exists()
+
+
+def test_every_page_is_read_and_every_link_leads_somewhere() -> None:
+    assert {page.name for page in (REPOSITORY / "docs").iterdir()} == {
+        page.name for page in PAGES[1:]
+    }
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)]+)\)", text):
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.is_file(), (page.name, link)
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            known = {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+            assert not anchor or anchor in known, (page.name, link)
 
 
 def test_what_is_not_run_exists() -> None:

@@ -195,7 +195,7 @@ def wait_for(port: int, server: Server) -> None:
 def test_the_readme_shows_a_configuration_that_starts_it(
     tmp_path: Path, encoder: object, added: dict[str, Any], repository: Path
 ) -> None:
-    readme = (repository / "README.md").read_text(encoding="utf-8")
+    readme = (repository / "docs" / "agents.md").read_text(encoding="utf-8")
     block = readme.split('```json\n{"mcpServers"')[1].split("```")[0]
     shown = json.loads('{"mcpServers"' + block)["mcpServers"]["memedit"]
     assert shown["command"] == "memedit"

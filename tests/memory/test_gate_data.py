@@ -1,4 +1,4 @@
-"""What the gate loses and saves on the benchmarks' files: the numbers of the README."""
+"""What the gate loses and saves on the benchmarks' files: the numbers of docs/scope.md."""
 
 from __future__ import annotations
 
