@@ -19,7 +19,7 @@ from tests.live_server import LiveServer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 END_TO_END = "tests/e2e/"
-OWN_SERVER = ("tests/e2e/test_adapters.py", "tests/e2e/test_vllm_plugin.py")
+OWN_SERVER = ("tests/e2e/test_adapters.py", "tests/e2e/plugin/")
 """These start a vLLM of their own, with other flags than that which the rest shares."""
 # How long an example takes says more about the machine than about memedit.
 hypothesis_settings.register_profile(
@@ -47,8 +47,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByStack(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
-            shared = file.startswith(END_TO_END) and file not in OWN_SERVER
-            return END_TO_END if shared else file
+            places = (*OWN_SERVER, END_TO_END)
+            return next((place for place in places if file.startswith(place)), file)
 
     return ByStack(config, log)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from memedit.cli.output import print_json, progress
 from memedit.cli.registering import Registering, lora_folders, servable
 from memedit.cli.taught import Source, settings_of_options
 from memedit.errors import SettingsError
+
+if TYPE_CHECKING:
+    from memedit.library import StoredAdapter
 
 
 def adapt(
@@ -55,7 +58,7 @@ def adapt(
 
     All edits are learned together, and each is then asked with the adapter at work. A question is
     put as a chat turn where the model has a template, anything else is continued. With --library
-    the adapter is taken into a library of LoRAs, and the memory told which of its edits it holds.
+    the adapter is taken into a library, and the memory told which of its edits it holds.
 
     Example: memedit adapt --method grace --edits wiki.json --model DIR --out adapters/wiki
     """
@@ -84,14 +87,14 @@ def adapt(
         learned = adapter.learn(loaded.model, loaded.tokenizer, requests, tell, edits=versions)
     if out is not None:
         adapter.save(out)
-    registered: list[str] = []
+    registered: list[StoredAdapter] = []
     if shelf is not None:
         with ExitStack() as stack:
             folders = lora_folders(adapter, out, loaded.model, model, stack)
             # what is not said with the adapter at work is better written into the prompt
             ids = [edit.id for edit in versions or ()]
             silent = {one for one, said in zip(ids, learned.said, strict=True) if not said}
-            registered = [one.name for one in shelf.register(folders, silent)]
+            registered = shelf.register(folders, silent)
     before = sum(learned.losses_before) / len(requests)
     after = sum(learned.losses) / len(requests)
     hosts = sorted(adapter.servable_by)
@@ -99,7 +102,7 @@ def adapt(
         print_json(
             {
                 "folder": None if out is None else str(out),
-                "registered": registered,
+                "registered": [one.name for one in registered],
                 "method": method,
                 "base": adapter.base,
                 "layer": adapter.layer,
@@ -126,7 +129,7 @@ def adapt(
     if out is not None:
         typer.echo(f"written to {out}, for {', '.join(hosts)}")
     for one in registered:
-        typer.echo(f"registered as {one} in {library}")
+        typer.echo(f"registered as {one.name} in {library}; vLLM needs {one.needs}")
     if library is not None and not registered:
         typer.echo(
             "not registered: it says none of the targets; try more steps, such as "
@@ -136,7 +139,7 @@ def adapt(
     _end(library, registered)
 
 
-def _end(library: Path | None, registered: list[str]) -> None:
+def _end(library: Path | None, registered: list[StoredAdapter]) -> None:
     """End with 1 where something was to be registered, and nothing was fit for it."""
     if library is not None and not registered:
         raise typer.Exit(1)

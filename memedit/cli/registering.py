@@ -45,7 +45,7 @@ class Registering:
         """Register folders as adapters; of several each gets a number behind the name.
 
         Args:
-            folders: each a LoRA.
+            folders: each a LoRA or a codebook.
             silent: ids of edits that are not said with the adapter at work: they stay in the
                 context, and a folder that holds no others is left out.
 
@@ -125,7 +125,7 @@ def _all_silent(folder: Path, silent: Collection[str]) -> bool:
 
 
 def servable(adapter: Adapter[Any]) -> None:
-    """Refuse a method that no server loads as a LoRA; asked before it learns.
+    """Refuse a method that no server serves by name; asked before it learns.
 
     Raises:
         InvalidInputError: names those that can be.
@@ -134,19 +134,20 @@ def servable(adapter: Adapter[Any]) -> None:
     from memedit.adapters.catalog import ADAPTERS
     from memedit.adapters.learned import Host
 
-    if Host.VLLM_LORA in adapter.servable_by:
+    servers = {Host.VLLM_LORA, Host.VLLM_PLUGIN}
+    if servers & adapter.servable_by:
         return
-    fit = [name for name in ADAPTERS.names() if Host.VLLM_LORA in ADAPTERS.get(name).servable_by]
+    fit = [name for name in ADAPTERS.names() if servers & ADAPTERS.get(name).servable_by]
     raise InvalidInputError(
-        f"no server loads an adapter of the method {adapter.name} as a LoRA, which --library is "
-        f"for; expected one of {', '.join(fit)}"
+        f"no server serves an adapter of the method {adapter.name}, which --library is for; "
+        f"expected one of {', '.join(fit)}"
     )
 
 
 def lora_folders(
     adapter: Adapter[Any], out: Path | None, model: Any, base_model: Path, stack: ExitStack
 ) -> list[Path]:
-    """Return folders that a server loads as LoRAs: one, or one for each block that can be folded.
+    """Return folders that a server serves: one, or one for each block that can be folded.
 
     Args:
         adapter: what was learned.

@@ -4,6 +4,7 @@
 
     LIBRARY/memedit-capitals-1/   adapter_config.json, adapter_model.safetensors, manifest.json
     LIBRARY/memedit-capitals-2/
+    LIBRARY/memedit-codebook-1/   adapter.safetensors, manifest.json
 
 A folder is there whole or not at all, is never changed, and is deleted late: a server that has it
 loaded reads it again at times, and ends when it is gone.
@@ -25,8 +26,6 @@ from memedit.errors import ConflictError, InvalidInputError, MissingResourceErro
 from memedit.library.manifest import (
     LIBRARY,
     MANIFEST,
-    PEFT_CONFIG,
-    PEFT_TENSORS,
     StoredAdapter,
     check_stored,
     digest_of,
@@ -141,7 +140,7 @@ class Library:
             )
         places = check_stored(stored)
         chosen = stored.sha256[:12] if adapter_id is None else checked_id(adapter_id)
-        files = {one: digest_of(stored.folder / one) for one in (PEFT_CONFIG, PEFT_TENSORS)}
+        files = {one: digest_of(stored.folder / one) for one in stored.parts}
         shelf = {
             "kind": stored.kind,
             "rank": stored.rank,
@@ -183,7 +182,7 @@ class Library:
         draft = self._draft(name)
         try:
             draft.mkdir(parents=True)
-            for one in (PEFT_CONFIG, PEFT_TENSORS):
+            for one in stored.parts:
                 shutil.copyfile(stored.folder / one, draft / one)
             text = json.dumps(manifest, indent=2, ensure_ascii=False)
             (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")

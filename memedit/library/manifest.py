@@ -1,6 +1,7 @@
-"""What a folder that can be served as a LoRA says of itself.
+"""What a folder that vLLM can serve by the name of a model says of itself.
 
-``adapter_config.json`` and ``adapter_model.safetensors`` are PEFT's, and are what vLLM loads.
+``adapter_config.json`` and ``adapter_model.safetensors`` are PEFT's, and are what vLLM loads;
+``adapter.safetensors`` is a codebook (GRACE), which a vLLM with memedit's plugin loads.
 ``manifest.json`` is memedit's: format, base, method, settings, edits with their versions, sha256 of
 the tensors; in a library also the adapter's name, kind, rank, shapes and a sha256 of each file.
 """
@@ -22,6 +23,7 @@ from memedit.library.tensors import TensorPlace, check_finite, read_places
 MANIFEST: Final = "manifest.json"
 PEFT_CONFIG: Final = "adapter_config.json"
 PEFT_TENSORS: Final = "adapter_model.safetensors"
+CODEBOOK: Final = "adapter.safetensors"
 LIBRARY: Final = "library"
 """The part of a manifest that is written when an adapter is taken into a library."""
 FORMATS: Final = {"memedit-adapter/1": "adapter", "memedit-lora/1": "bake"}
@@ -33,7 +35,7 @@ _FACTOR: Final = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 @dataclass(frozen=True, slots=True)
 class StoredAdapter:
-    """A folder with a LoRA, as its manifest describes it."""
+    """A folder with a LoRA or a codebook, as its manifest describes it."""
 
     folder: Path
     name: str
@@ -48,7 +50,11 @@ class StoredAdapter:
     silent: frozenset[str]
     """Ids of those whose targets were not said when it was learned."""
     rank: int
-    """The largest in it: what ``--max-lora-rank`` must allow."""
+    """The largest in it: what ``--max-lora-rank`` must allow.  0 of a codebook."""
+    needs: str
+    """How vLLM must have been started to serve it, in words."""
+    parts: tuple[str, ...]
+    """The files beside the manifest; the tensors are in the last."""
     sha256: str
     """Of its tensors."""
     files: Mapping[str, str]
@@ -67,6 +73,7 @@ class StoredAdapter:
             "edits": list(self.edits),
             "silent": sorted(self.silent),
             "rank": self.rank,
+            "needs": self.needs,
             "sha256": self.sha256,
         }
 
@@ -76,7 +83,7 @@ def read_stored(folder: Path) -> StoredAdapter:
 
     Raises:
         MissingResourceError: there is no such folder, or a file of it is not there.
-        InvalidInputError: it is none that memedit wrote, or cannot be served as a LoRA.
+        InvalidInputError: it is none that memedit wrote, or no server serves it by a name.
 
     """
     manifest = _json(folder / MANIFEST)
@@ -87,15 +94,16 @@ def read_stored(folder: Path) -> StoredAdapter:
             "what 'memedit adapt' or 'memedit bake --as lora' writes"
         )
     hosts = manifest.get("servable_by", ["vllm-lora"])
-    if "vllm-lora" not in hosts or not (folder / PEFT_CONFIG).is_file():
+    is_codebook = "vllm-plugin" in hosts
+    if not is_codebook and not ("vllm-lora" in hosts and (folder / PEFT_CONFIG).is_file()):
         raise InvalidInputError(
             f"{folder} holds an adapter of the method {manifest.get('method')!r}, which no server "
-            "loads as a LoRA"
+            "loads as a LoRA or, with memedit's plugin, as a codebook"
         )
-    config = _json(folder / PEFT_CONFIG)
+    config = {} if is_codebook else _json(folder / PEFT_CONFIG)
     shelf = manifest.get(LIBRARY, {})
     try:
-        _check_config(config)
+        rank = 0 if is_codebook else _rank(config)
         registered = shelf.get("registered_at")
         return StoredAdapter(
             folder=folder,
@@ -107,7 +115,9 @@ def read_stored(folder: Path) -> StoredAdapter:
             silent=frozenset(
                 str(one["id"]) for one in manifest["edits"] if one.get("said", True) is False
             ),
-            rank=max([int(config["r"]), *map(int, config.get("rank_pattern", {}).values())]),
+            rank=rank,
+            needs=_codebook_needs(manifest) if is_codebook else f"a LoRA rank of {rank}",
+            parts=(CODEBOOK,) if is_codebook else (PEFT_CONFIG, PEFT_TENSORS),
             sha256=str(manifest["sha256"]),
             files={str(name): str(digest) for name, digest in shelf.get("files", {}).items()},
             registered_at=None if registered is None else datetime.fromisoformat(registered),
@@ -117,7 +127,7 @@ def read_stored(folder: Path) -> StoredAdapter:
         reason = f"{error} is missing"
     except (ValueError, TypeError, AttributeError) as error:
         reason = str(error)
-    raise InvalidInputError(f"{folder} is not what a saved LoRA looks like: {reason}")
+    raise InvalidInputError(f"{folder} is not what a saved adapter looks like: {reason}")
 
 
 def check_stored(stored: StoredAdapter) -> dict[str, TensorPlace]:
@@ -132,8 +142,8 @@ def check_stored(stored: StoredAdapter) -> dict[str, TensorPlace]:
         MissingResourceError: a file is not there.
 
     """
-    path = stored.folder / PEFT_TENSORS
-    for name, expected in {**stored.files, PEFT_TENSORS: stored.sha256}.items():
+    path = stored.folder / stored.parts[-1]
+    for name, expected in {**stored.files, path.name: stored.sha256}.items():
         if (found := digest_of(stored.folder / name)) != expected:
             raise InvalidInputError(
                 f"{stored.folder / name} is damaged: its SHA-256 is {found[:12]}, the manifest "
@@ -141,6 +151,25 @@ def check_stored(stored: StoredAdapter) -> dict[str, TensorPlace]:
             )
     places = read_places(path)
     check_finite(path, places)
+    if path.name == CODEBOOK:
+        _check_codebook(path, places)
+    else:
+        _check_factors(path, places)
+    return places
+
+
+def _check_codebook(path: Path, places: Mapping[str, TensorPlace]) -> None:
+    keys, radii, values = (
+        places[name].shape if name in places else () for name in ("keys", "radii", "values")
+    )
+    if len(keys) != 2 or len(values) != 2 or radii != keys[:1] or values[0] != keys[0]:
+        raise InvalidInputError(
+            f"{path} holds keys {keys}, radii {radii} and values {values}; expected [m, k], [m] "
+            "and [m, d]: an adapter of grace that holds an edit"
+        )
+
+
+def _check_factors(path: Path, places: Mapping[str, TensorPlace]) -> None:
     ranks: dict[str, dict[str, int]] = {}
     for name, place in places.items():
         match = _FACTOR.fullmatch(name)
@@ -155,7 +184,6 @@ def check_stored(stored: StoredAdapter) -> dict[str, TensorPlace]:
             )
     if not ranks:
         raise InvalidInputError(f"{path} holds no tensors; there is nothing to serve")
-    return places
 
 
 def digest_of(path: Path) -> str:
@@ -172,7 +200,18 @@ def digest_of(path: Path) -> str:
         raise MissingResourceError(f"cannot read {path}: {error}") from error
 
 
-def _check_config(config: Mapping[str, Any]) -> None:
+def _codebook_needs(manifest: Mapping[str, Any]) -> str:
+    entries = len(manifest["state"].get("entries", ()))
+    return f"memedit's plugin with grace_layers [{int(manifest['layer'])}] and room for {entries}"
+
+
+def _rank(config: Mapping[str, Any]) -> int:
+    """Return the largest rank of a PEFT configuration that a server takes.
+
+    Raises:
+        ValueError: it is another kind of adapter.
+
+    """
     if config.get("peft_type") != "LORA":
         raise ValueError(f"{PEFT_CONFIG} is of a {config.get('peft_type')!r}, expected LORA")
     for name, plain in (("use_dora", False), ("use_rslora", False), ("bias", "none")):
@@ -180,6 +219,7 @@ def _check_config(config: Mapping[str, Any]) -> None:
             raise ValueError(f"{PEFT_CONFIG} has {name} {config[name]!r}, which is not served")
     if config.get("modules_to_save"):
         raise ValueError(f"{PEFT_CONFIG} has whole modules to save, which is not served")
+    return max([int(config["r"]), *map(int, config.get("rank_pattern", {}).values())])
 
 
 def _json(path: Path) -> dict[str, Any]:

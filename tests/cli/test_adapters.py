@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from memedit.cli.adapter_notes import adapter_notes
+from memedit.config import AdapterSettings
+from memedit.memory import AdapterRecord
 from tests.cli.conftest import Run
 from tests.library.loras import BASE, write_lora
 
@@ -44,6 +49,36 @@ def test_what_is_registered_is_listed_routed_to_retired_and_deleted(
     assert run("adapters", "prune", "--library", "lib", "--json").json == {"deleted": []}
     gone = run("adapters", "prune", "--older-than", 0, "--library", "lib", "--json").json
     assert gone == {"deleted": [registered]} and list(Path("lib").iterdir()) == []
+
+
+def test_an_empty_library_is_said_to_be_one(run: Run, added: dict[str, Any]) -> None:
+    ran = run("adapters", "list")
+    assert ran.code == 0 and ran.out.startswith("no adapters; ")
+    assert run("adapters", "list", "--json").json == []
+
+
+def test_what_keeps_adapters_from_being_used_is_said_at_the_start(tmp_path: Path) -> None:
+    def notes(*records: AdapterRecord, **settings: Any) -> list[str]:
+        return adapter_notes(AdapterSettings(**settings), records)
+
+    record = AdapterRecord("memedit-capitals-1", BASE, "lora", ("e-a@1",))
+    other = AdapterRecord("memedit-other-1", "cd" * 32, "lora", ("e-b@1",))
+    retired = replace(other, retired_at=datetime.now(UTC))
+    assert notes() == [] == notes(retired)
+    [unnamed] = notes(record)
+    assert "1 adapter (memedit-capitals-1), but no library is named" in unnamed
+    [based] = notes(base=BASE)
+    assert "adapters.base is set, but no library is named" in based
+    library = tmp_path / "lib"
+    [absent] = notes(library=library, base=BASE)
+    assert f"there is no folder {library}" in absent
+    library.mkdir()
+    assert notes(library=library, base=BASE) == []
+    foreign, gone = notes(record, other, retired, library=library, base=BASE)
+    assert "memedit-other-1) not used: learned for another model" in foreign
+    assert f"memedit-capitals-1) not in the library {library}" in gone
+    write_lora(library / record.name, "e-a@1")
+    assert notes(record, library=library, base=BASE) == []
 
 
 def test_an_edit_that_an_adapter_did_not_learn_to_say_stays_in_the_context(
@@ -148,7 +183,7 @@ def test_what_cannot_be_registered_is_said_before_it_is_learned(
     model = ("--model", tiny_checkpoint)
     library = ("--library", "lib")
     for arguments, code, said in (
-        (("adapt", "--method", "grace", *model, *library), 1, "expected one of"),
+        (("adapt", "--method", "t-patcher", *model, *library), 1, "expected one of"),
         (("adapt", "--method", "lora", *model), 2, "say where to write"),
         (("adapt", "--method", "lora", *model, *library, "--name", "a/b"), 1, "no id"),
         (("adapt", "--method", "lora", *model, *library, "--edits", file), 2, "from a memory"),

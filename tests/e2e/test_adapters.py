@@ -226,7 +226,7 @@ def test_a_bake_is_deployed_for_a_namespace_and_undone(stage: Stage) -> None:
 
 
 def test_a_bake_comes_and_goes_while_a_client_streams(stage: Stage) -> None:
-    """No stream fails, and the old answer comes back; fifty edits: test_vllm_plugin."""
+    """No stream fails, and the old answer comes back; fifty edits: tests/e2e/plugin."""
     question, target = stage.question(1), stage.target(1)
     old, before = CHAT.ask(stage.proxy.url, question, x_memedit_namespace=VISITORS)
     assert target not in old and before.route == "pass"

@@ -43,6 +43,29 @@ def write_lora(
     return folder
 
 
+def write_codebook(folder: Path, *edits: str, radii: int = 2, **manifest: Any) -> Path:
+    """Write a codebook of two entries as ``memedit adapt --method grace`` does."""
+    folder.mkdir(parents=True)
+    tensors = {
+        "keys": np.ones((2, 4), np.float32),
+        "radii": np.ones(radii, np.float32),
+        "values": np.ones((2, 4), np.float32),
+    }
+    save_file(tensors, folder / "adapter.safetensors")
+    said = {
+        "format": "memedit-adapter/1",
+        "base": BASE,
+        "method": "grace",
+        "servable_by": ["process", "vllm-plugin"],
+        "layer": 3,
+        "state": {"entries": [{}, {}]},
+        "edits": [dict(zip(("id", "version"), _parts(one), strict=True)) for one in edits],
+        "sha256": hashlib.sha256((folder / "adapter.safetensors").read_bytes()).hexdigest(),
+    }
+    (folder / "manifest.json").write_text(json.dumps(said | manifest))
+    return folder
+
+
 def _parts(ref: str) -> tuple[str, int]:
     name, version = ref.split("@")
     return name, int(version)

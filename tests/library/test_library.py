@@ -11,7 +11,7 @@ import pytest
 
 from memedit.errors import ConflictError, InvalidInputError, MemeditError, MissingResourceError
 from memedit.library import Library
-from tests.library.loras import BASE, MODULE, write_lora
+from tests.library.loras import BASE, MODULE, write_codebook, write_lora
 
 EDIT = "e-0123456789ab@3"
 
@@ -33,6 +33,23 @@ def test_what_is_added_is_found_with_everything_it_says(library: Library, tmp_pa
     assert library.checked(stored.name, BASE) == stored
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
     assert [path.name for path in library.root.iterdir()] == [stored.name], "no drafts are left"
+
+
+def test_a_codebook_is_kept_and_says_what_it_needs(library: Library, tmp_path: Path) -> None:
+    stored = library.add(write_codebook(tmp_path / "grace", EDIT), "book")
+    assert (stored.rank, set(stored.files)) == (0, {"adapter.safetensors"})
+    assert stored.needs == "memedit's plugin with grace_layers [3] and room for 2"
+    assert library.checked(stored.name, BASE) == stored
+    with (stored.folder / "adapter.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    with pytest.raises(InvalidInputError, match="damaged"):
+        library.checked(stored.name, BASE)
+    with pytest.raises(InvalidInputError, match=r"radii \(3,\)"):
+        library.add(write_codebook(tmp_path / "odd", EDIT, radii=3))
+    with pytest.raises(InvalidInputError, match="no server loads"):
+        library.add(write_codebook(tmp_path / "melo", EDIT, servable_by=["process", "vllm-lora"]))
+    assert library.names() == [stored.name]
 
 
 def test_versions_count_up_and_names_come_of_the_tensors(library: Library, tmp_path: Path) -> None:
