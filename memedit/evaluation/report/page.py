@@ -155,7 +155,7 @@ def _score_plots(view: View) -> list[tuple[Figure | None, str]]:
         (
             plots.tradeoff(run.rows, run.methods),
             "What an edit gains against what it moves, generated: up and to the right is better. "
-            f"Points that would cover each other stand side by side; {_BARS}.",
+            f"Points that would cover each other are drawn around one another; {_BARS}.",
         )
     )
     for metric in ("portability", "locality"):

@@ -60,7 +60,8 @@ def tradeoff(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
         return None
     wide = min(3, len(panels))
     high = -(-len(panels) // wide)
-    made = figure(3.2 * wide, 2.9 * high + 0.35)
+    lines = 1 + len(methods) * _name_width(methods) / (3.2 * wide)
+    made = figure(max(3.2 * wide, _name_width(methods)), 2.9 * high + 0.17 * lines)
     several = len({setting for _, setting in panels}) > 1
     for place, (task, setting) in enumerate(panels):
         title = f"{task} · {setting}" if several else task
@@ -71,11 +72,11 @@ def tradeoff(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
             if (x := found.get((task, setting, method, "edit_success")))
             and (y := found.get((task, setting, method, "locality")))
         }
-        beside = apart([(x.value, y.value) for x, y in points.values()])
-        for (method, (x, y)), by in zip(points.items(), beside, strict=True):
-            _dots(axes, [x], [y.value], methods.index(method), upright=[y], by=by)
-        axes.set_xlim(-0.1, 1.1)
-        axes.set_ylim(-0.04, 1.04)
+        inner = around([(x.value, y.value) for x, y in points.values()])
+        for (method, (x, y)), depth in zip(points.items(), inner, strict=True):
+            _dots(axes, [x], [y.value], methods.index(method), upright=[y], around=depth)
+        axes.set_xlim(-0.06, 1.06)
+        axes.set_ylim(-0.06, 1.06)
         axes.set_aspect("equal")
         axes.set_xlabel("edit success")
         axes.set_ylabel("locality")
@@ -149,10 +150,11 @@ def _shift(place: int, n: int) -> float:
     return (place - (n - 1) / 2) * 0.7 / max(n, 2)
 
 
-def apart(points: Sequence[tuple[float, float]], near: float = 0.03) -> list[float]:
-    """Return how far along x to move points, so that none covers another.
+def around(points: Sequence[tuple[float, float]], near: float = 0.03) -> list[int]:
+    """Return for each point how many it is drawn around, so that none hides another.
 
-    Those nearer to each other than `near` are set side by side, about where they are.
+    Of those that are nearer to each other than `near` the first is the outermost.  None is moved:
+    where a point stands is what was measured.
     """
     found: list[list[int]] = []
     for place, (x, y) in enumerate(points):
@@ -162,11 +164,8 @@ def apart(points: Sequence[tuple[float, float]], near: float = 0.03) -> list[flo
                 break
         else:
             found.append([place])
-    moved = [0.0] * len(points)
-    for group in found:
-        for rank, place in enumerate(group):
-            moved[place] = (rank - (len(group) - 1) / 2) * 1.4 * near
-    return moved
+    inner = {place: len(group) - 1 - rank for group in found for rank, place in enumerate(group)}
+    return [inner[place] for place in range(len(points))]
 
 
 def _dots(
@@ -175,11 +174,11 @@ def _dots(
     ys: Sequence[float],
     place: int,
     upright: Sequence[Row] = (),
-    by: float = 0.0,
+    around: int = 0,
 ) -> None:
     """Draw values along x with their intervals, hollow where there is none.
 
-    `upright` are the rows whose intervals stand on y; `by` moves all of it along x.
+    `upright` are the rows whose intervals stand on y; the marker is drawn `around` so many others.
     """
     for told in (True, False):
         chosen = [
@@ -191,14 +190,14 @@ def _dots(
             continue
         own = [rows[number] for number in chosen]
         axes.errorbar(
-            [row.value + by for row in own],
+            [row.value for row in own],
             [ys[number] for number in chosen],
             xerr=spread(own),
             yerr=spread(upright) if upright else None,
             fmt=marker(place),
             color=color(place),
             markerfacecolor=color(place) if told else "none",
-            markersize=4.5,
+            markersize=4.5 + 2.5 * around,
             elinewidth=1.3,
         )
 
@@ -209,6 +208,11 @@ def spread(rows: Sequence[Row]) -> list[list[float]]:
         [0.0 if row.low is None else max(0.0, row.value - row.low) for row in rows],
         [0.0 if row.high is None else max(0.0, row.high - row.value) for row in rows],
     ]
+
+
+def _name_width(names: Sequence[str]) -> float:
+    """Return the inches that the longest name takes in a legend, its marker included."""
+    return 0.4 + max(map(len, names), default=0) / 16
 
 
 def legend(made: Figure, names: Sequence[str]) -> None:
@@ -223,7 +227,7 @@ def legend(made: Figure, names: Sequence[str]) -> None:
         handles,
         [plain(name) for name in names],
         loc="outside upper left",
-        ncols=min(6, len(names)),
+        ncols=max(1, min(6, len(names), int(made.get_size_inches()[0] / _name_width(names)))),
         frameon=False,
         fontsize=8,
         labelcolor=INK,

@@ -40,7 +40,7 @@ def cost(spent: Sequence[Spent]) -> Figure | None:
     """Draw seconds per edit, tokens added per request and memory added: a panel each."""
     panels = [
         ("Time per edit", [one.seconds_per_edit for one in spent], duration, True),
-        ("Tokens added per request", [one.tokens_added for one in spent], _tokens, False),
+        ("Tokens added", [one.tokens_added for one in spent], _tokens, False),
         ("Memory added", [_float(one.added_bytes) for one in spent], _size, False),
     ]
     panels = [panel for panel in panels if any(value is not None for value in panel[1])]

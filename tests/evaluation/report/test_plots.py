@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memedit.evaluation.report.plots import apart, by_kind, scores, tradeoff
+from memedit.evaluation.report.plots import around, by_kind, scores, tradeoff
 from memedit.evaluation.rows import Row
 
 INTERVALS = {"low": 0.4, "high": 0.6}
@@ -60,11 +60,20 @@ def test_markers_of_one_line_do_not_touch() -> None:
         assert min(inches) * 72 > 4.5, "a marker is 4.5 points wide"
 
 
-def test_points_that_would_cover_each_other_stand_side_by_side() -> None:
-    assert apart([(1.0, 1.0), (0.5, 1.0)]) == [0, 0]
-    first, far, second = apart([(1.0, 1.0), (0.5, 1.0), (0.99, 1.0)])
-    assert far == 0 and second == -first and second - first > 0.03
+def test_points_that_would_cover_each_other_are_drawn_around_one_another_where_they_are() -> None:
+    assert around([(1.0, 1.0), (0.5, 1.0)]) == [0, 0]
+    assert around([(1.0, 1.0), (0.5, 1.0), (0.99, 1.0)]) == [1, 0, 0]
     rows = [row(m, metric, 1.0) for m in ("none", "ice") for metric in ("edit_success", "locality")]
     figure: Any = tradeoff(rows, ["none", "ice"])
-    [(a, _, _), (b, _, _)] = points(figure.axes[0])
-    assert b - a > 0.03 and (a + b) / 2 == pytest.approx(1.0)
+    assert [point[0] for point in points(figure.axes[0])] == [1.0, 1.0], "what was measured"
+    sizes = [line.get_markersize() for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    assert max(sizes) >= min(sizes) + 2
+
+
+def test_a_legend_of_long_names_is_not_cut_off() -> None:
+    names = [f"memit:layers=[1,2,3]:contexts=0:search.clamp=2:search.rate=0.{n}" for n in range(6)]
+    rows = [row(m, metric, 0.9) for m in names for metric in ("edit_success", "locality")]
+    figure: Any = tradeoff(rows, names)
+    figure.draw_without_rendering()
+    [box] = [one.get_window_extent() for one in figure.legends]
+    assert box.x1 <= figure.bbox.x1
