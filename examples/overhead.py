@@ -29,6 +29,7 @@ from rich.progress import track
 from rich.table import Table
 
 import memedit
+from memedit.cli.processes import free_port
 
 PATH = "/v1/chat/completions"
 BODY = json.dumps(
@@ -73,13 +74,6 @@ def facts(n: int) -> list[memedit.EditRequest]:
         )
         for number in range(n)
     ]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,7 +16,12 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Self
 
-from memedit.errors import MissingResourceError, UpstreamTimeout, UpstreamUnreachable
+from memedit.errors import (
+    MissingResourceError,
+    SettingsError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 
 GRACE_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
@@ -134,11 +140,18 @@ class Server:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that is free now, and unlikely to be taken soon.
+
+    Those that the system hands out (from 32,768 on, on Linux) go to every connection that anybody
+    opens, and a server may take a minute before it listens: so one below them, where there is one.
+    """
+    choice = random.SystemRandom()
+    for port in [*(choice.randrange(20_000, 32_768) for _ in range(20)), 0]:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            found: int = probe.getsockname()[1]
+            return found
+    raise SettingsError(f"no port of {host} is free; name one")
 
 
 @contextlib.contextmanager

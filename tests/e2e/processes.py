@@ -7,7 +7,6 @@ import ctypes
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -16,12 +15,6 @@ from types import TracebackType
 from typing import Self
 
 _PR_SET_PDEATHSIG = 1
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:
@@ -109,7 +102,7 @@ class Server:
             return None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        code = self._process.wait(10)
+        code = self._process.wait(60)
         return code
 
     def tail(self, lines: int = 40) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.processes import Server, free_port
+from memedit.cli.processes import free_port
+from tests.e2e.processes import Server
 from tests.e2e.wires import MODEL, Answer, send
 
 REPOSITORY = Path(__file__).resolve().parents[2]

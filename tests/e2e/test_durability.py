@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.processes import free_port
+from memedit.cli.processes import free_port
 from tests.e2e.stack import Proxy
 from tests.e2e.wires import send
 

@@ -13,8 +13,8 @@ from typing import Any
 import openai
 import pytest
 
+from memedit.cli.processes import free_port
 from tests.e2e.facts import CAPITAL, CAPITAL_QUESTION, UNRELATED
-from tests.e2e.processes import free_port
 from tests.e2e.relay import Relay
 from tests.e2e.stack import Proxy, Vllm
 from tests.e2e.wires import CHAT, COMPLETIONS, MESSAGES, MODEL, RESPONSES, WIRES, Wire, post, send
