@@ -61,7 +61,7 @@ def tradeoff(rows: Sequence[Row], methods: Sequence[str]) -> Figure | None:
     wide = min(3, len(panels))
     high = -(-len(panels) // wide)
     lines = 1 + len(methods) * _name_width(methods) / (3.2 * wide)
-    made = figure(max(3.2 * wide, _name_width(methods)), 2.9 * high + 0.17 * lines)
+    made = figure(max(3.2 * wide, _name_width(methods)), 3.05 * high + 0.19 * lines)
     several = len({setting for _, setting in panels}) > 1
     for place, (task, setting) in enumerate(panels):
         title = f"{task} · {setting}" if several else task

@@ -77,3 +77,4 @@ def test_a_legend_of_long_names_is_not_cut_off() -> None:
     figure.draw_without_rendering()
     [box] = [one.get_window_extent() for one in figure.legends]
     assert box.x1 <= figure.bbox.x1
+    assert figure.axes[0].xaxis.label.get_window_extent().y0 >= 0
