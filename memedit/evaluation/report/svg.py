@@ -100,6 +100,8 @@ def inline(drawn: Figure, name: str, says: str) -> str:
     ):
         # The browser has the glyphs that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # A first drawing does not yet settle the layout of axes of a fixed shape.
+        drawn.draw_without_rendering()
         drawn.savefig(
             buffer,
             format="svg",
