@@ -183,8 +183,11 @@ class GraphStore(FaissStore):
     def search(self, queries: Vectors, k: int) -> SearchResult:
         """Walk the graph, harder for queries that found fewer than ``k``; at last compare all."""
         wanted = min(k, len(self._rows))
-        live = np.packbits(self._keys != NO_KEY, bitorder="little")
-        selector = faiss.IDSelectorBitmap(live) if len(self._rows) < len(self._keys) else None
+        selector = None
+        if len(self._rows) < len(self._keys):
+            # reads all keys, so only where there are stones
+            live = np.packbits(self._keys != NO_KEY, bitorder="little")
+            selector = faiss.IDSelectorBitmap(live)
 
         def look(rows: Vectors, effort: int) -> SearchResult:
             parameters = faiss.SearchParametersHNSW(efSearch=effort, sel=selector)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,14 +12,14 @@ import typer
 
 from memedit.cli import options as opt
 from memedit.cli.output import print_json_array, print_table
+from memedit.cli.scope_fill import Filled, Memories, edits_of, further_edits, shortfall
 from memedit.cli.scope_rivals import open_rivals
 
 if TYPE_CHECKING:
+    from memedit.config import Settings
     from memedit.evaluation.cases import EditCase
     from memedit.evaluation.scoping import Judged, ScopeRow
-    from memedit.memory import EditMemory
     from memedit.scope.base import ScopeClassifier
-    from memedit.types import EditRequest
 
 _BATCH = 256
 
@@ -49,9 +48,17 @@ def scope(
         ),
     ] = None,
     fill: Annotated[
-        int,
-        typer.Option(min=0, help="Fill the memory up to so many edits with invented ones."),
-    ] = 0,
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Edits in memory, filled up with invented ones; repeatable. Fewer than the data "
+            "set has: its cases are asked in parts, each with a memory of its own.",
+        ),
+    ] = None,
+    fill_from: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT:FILE", help="Fill up with the edits of these files first."),
+    ] = None,
     false_alarms: Annotated[
         float,
         typer.Option(
@@ -91,14 +98,11 @@ def scope(
     Example: memedit eval scope --dataset knowedit:zsre.json --classifier pair --classifier cosine
     --false-alarms 0.01 --plot recall.svg
     """
-    from memedit.cli.enrich import live_edits
-    from memedit.cli.enriching import enrich_edits
     from memedit.cli.eval_told import need_cases
     from memedit.config import Settings
     from memedit.evaluation.aliases import with_aliases
     from memedit.evaluation.datasets import load_dataset
     from memedit.evaluation.scoping import measure_scope, recall_curves, scope_probes
-    from memedit.memory import EditMemory
     from memedit.scope.encoder import open_encoder
 
     if plot is not None:
@@ -116,7 +120,11 @@ def scope(
             f"aliases: told by {aliased.found:,} prompts; {len(aliased.unclear):,} left out",
             err=True,
         )
-    edits, probes = scope_probes(cases, _unseen if held_out else lambda case: True)
+    own = edits_of(cases)
+    sizes = sorted({size or len(own) for size in fill or [0]})
+    others = edits_of(load_dataset(fill_from).cases) if fill_from is not None else []
+    further = further_edits(own, others, shortfall(len(own), sizes), seed)
+    _, probes = scope_probes(cases, _unseen if held_out else lambda case: True, further)
     encoder = open_encoder(settings.encoder)
     judges = open_rivals(classifier, weights, settings, encoder)
     for judge in judges.values():
@@ -126,48 +134,60 @@ def scope(
         for probe in probes:
             if probe.faulty:
                 typer.echo(f"left out: {probe.where}: {probe.text}", err=True)
-    invented = invented_edits(edits, fill - len(edits), seed)
-    with EditMemory.open("sqlite://", encoder, index=settings.memory.index) as memory:
-        places = _fill(memory, [*edits, *invented])
-        if enrich != "none":
-            chosen = {"memory": settings.memory.model_copy(update={"enrich": enrich})}
-            done = enrich_edits(memory, settings.model_copy(update=chosen), live_edits(memory))
-            typer.echo(
-                f"enrich: {done.questions:,} questions for {done.enriched:,} edits; nothing was "
-                f"made of {done.unchanged:,}",
-                err=True,
-            )
-        judged = {
-            name: _judged(memory, judge, [probe.text for probe in probes], places,
-                          settings.scope.candidates)
-            for name, judge in judges.items()
-        }  # fmt: skip
-    rows = [
-        (name, row)
-        for name, found in judged.items()
-        for row in measure_scope(
-            probes,
-            lambda texts, found=found: found,  # type: ignore[misc]
-            edits=len(places),
-            shipped=judges[name].threshold,
-            false_alarms=false_alarms,
-            max_edits=settings.scope.max_edits,
-        )
-    ]
-    if plot is not None:
-        unrelated = sum(not probe.own and not probe.faulty for probe in probes)
-        curves = {name: recall_curves(probes, found) for name, found in judged.items()}
-        save_rivals_plot(curves, false_alarms, unrelated, plot)
-    if json:
-        print_json_array([{"classifier": name} | _shown(row) for name, row in rows])
-        return
     columns = ("kind", "n", "auroc", "recall", "own edit", "false alarms", "threshold", "from",
                "cleaned")  # fmt: skip
-    for name in judged:
-        title = f"{dataset}: {len(places):,} edits in memory, {name}"
-        print_table(columns, [_cells(row) for of, row in rows if of == name], title)
+    texts: dict[int, list[int]] = {}
+    for place, probe in enumerate(probes):
+        texts.setdefault(probe.case, []).append(place)
+    rows: list[dict[str, Any]] = []
+    curves = {}
+    with Memories(cases, further, encoder, settings.memory.index) as memories:
+        for size in sizes:
+            judged: dict[str, list[list[Judged]]] = {name: [[] for _ in probes] for name in judges}
+            for held in memories.of(size):
+                if enrich != "none":
+                    _enrich(held, settings, enrich)
+                places = [place for case in held.asked for place in texts.get(case, ())]
+                for name, judge in judges.items():
+                    asked = [probes[place].text for place in places]
+                    found = _judged(held, judge, asked, settings.scope.candidates)
+                    for place, decided in zip(places, found, strict=True):
+                        judged[name][place] = decided
+            for name, decisions in judged.items():
+                counted = measure_scope(
+                    probes,
+                    lambda _, decisions=decisions: decisions,  # type: ignore[misc]
+                    edits=size,
+                    shipped=judges[name].threshold,
+                    false_alarms=false_alarms,
+                    max_edits=settings.scope.max_edits,
+                )
+                rows += [{"classifier": name} | _shown(row) for row in counted]
+                called = name if len(sizes) == 1 else f"{name}, {size:,} edits"
+                if plot is not None:
+                    curves[called] = recall_curves(probes, decisions)
+                if not json:  # each as soon as it is there: the next size may take long
+                    title = f"{dataset}: {size:,} edits in memory, {name}"
+                    print_table(columns, [_cells(row) for row in counted], title)
     if plot is not None:
+        unrelated = sum(not probe.own and not probe.faulty for probe in probes)
+        save_rivals_plot(curves, false_alarms, unrelated, plot)
+    if json:
+        print_json_array(rows)
+    elif plot is not None:
         typer.echo(f"drawn in {plot}")
+
+
+def _enrich(held: Filled, settings: Settings, method: str) -> None:
+    from memedit.cli.enriching import enrich_edits
+
+    chosen = {"memory": settings.memory.model_copy(update={"enrich": method})}
+    done = enrich_edits(held.memory, settings.model_copy(update=chosen), held.new)
+    typer.echo(
+        f"enrich: {done.questions:,} questions for {done.enriched:,} edits; nothing was made of "
+        f"{done.unchanged:,}",
+        err=True,
+    )
 
 
 def _unseen(case: EditCase) -> bool:
@@ -176,57 +196,10 @@ def _unseen(case: EditCase) -> bool:
     return all(held_out_subject(request.subject) for request in case.requests)
 
 
-def invented_edits(edits: Sequence[EditRequest], n: int, seed: int) -> list[EditRequest]:
-    """Make ``n`` edits of the same form about subjects that no edit has.
-
-    Names are put together from the words of real ones, so that they share words with them.
-    """
-    rng = random.Random(seed)
-    known = {edit.subject.casefold() for edit in edits}
-    usable = [edit for edit in edits if edit.subject in edit.prompt]
-    parts = sorted({word for edit in usable for word in edit.subject.split() if len(word) > 2})
-    made: list[EditRequest] = []
-    while usable and parts and len(made) < n:
-        model = rng.choice(usable)
-        count = rng.choice((2, 2, 3))
-        name = " ".join(rng.choice(parts) for _ in range(count))
-        name = f"{name} {rng.randrange(1000)}" if name.casefold() in known else name
-        known.add(name.casefold())
-        made.append(
-            model.model_copy(
-                update={
-                    "subject": name,
-                    "prompt": model.prompt.replace(model.subject, name),
-                    "statement": None,
-                    "rephrases": (),
-                    "aliases": (),
-                }
-            )
-        )
-    return made
-
-
-def _fill(memory: EditMemory, edits: Sequence[EditRequest]) -> dict[str, int]:
-    """Store edits; return the position of each by its id."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    places: dict[str, int] = {}
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("edits", total=len(edits))
-        for first in range(0, len(edits), 1_000):
-            part = edits[first : first + 1_000]
-            for edit in memory.add(part):
-                places[edit.id] = len(places)
-            progress.advance(task, len(part))
-    return places
-
-
 def _judged(
-    memory: EditMemory,
+    held: Filled,
     classifier: ScopeClassifier,
     texts: Sequence[str],
-    places: dict[str, int],
     candidates: int,
 ) -> list[list[Judged]]:
     from rich.console import Console
@@ -242,14 +215,14 @@ def _judged(
         task = progress.add_task("prompts", total=len(texts))
         for first in range(0, len(texts), _BATCH):
             part = list(texts[first : first + _BATCH])
-            vectors = memory.encoder.encode(part)
+            vectors = held.memory.encoder.encode(part)
             spaces = [(DEFAULT_NAMESPACE,)] * len(part)
-            found = memory.candidates(vectors, spaces, candidates, now, texts=part)
+            found = held.memory.candidates(vectors, spaces, candidates, now, texts=part)
             inputs = [ScopeInput(QueryText(t), f) for t, f in zip(part, found, strict=True)]
             for decisions in classifier.classify(inputs):
                 out.append(
                     [
-                        Judged(places[one.candidate.edit.id], one.direct, one.dependent)
+                        Judged(held.places[one.candidate.edit.id], one.direct, one.dependent)
                         for one in decisions
                     ]
                 )

@@ -89,9 +89,17 @@ def save_rivals_plot(
     for axes, kind in zip(grid, kinds, strict=False):
         _draw(axes, {name: of[kind] for name, of in curves.items()}, [accepted], prompts)
         axes.set_title(kind)
-    for axes in grid[len(kinds) :]:
-        axes.set_visible(False)
-    grid[0].legend(loc="lower right", frameon=False)
+    for place in range(len(kinds), len(grid)):
+        grid[place].set_visible(False)
+        # the panel above is now the last of its column, whose ticks no other one says
+        grid[place - columns].tick_params(labelbottom=True)
+    # outside, as curves go everywhere inside
+    figure.legend(
+        *grid[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=2 * columns,
+        frameon=False,
+    )
     figure.supxlabel(f"false alarms: share of {prompts:,} unrelated prompts on which an edit fires")
     figure.supylabel("recall: share of prompts on which the right edit fires")
     _save(figure, path)
@@ -106,8 +114,13 @@ def _draw(axes: Axes, curves: Mapping[str, Curve], accepted: Sequence[float], pr
         axes.annotate(
             f"{rate:.3g}", (rate, 0.02), xytext=(3, 0), textcoords="offset points", fontsize=8
         )
-    axes.set_xscale("symlog", linthresh=1 / max(prompts, 2))
+    least = 1 / max(prompts, 2)
+    axes.set_xscale("symlog", linthresh=least)
     axes.set_xlim(0, 1)
+    # powers of ten below one prompt lie on the linear part, on top of the zero
+    powers = [10.0**-power for power in range(10) if 10.0**-power >= least]
+    axes.set_xticks([0.0, *powers], ["0", *(f"{tick:g}" for tick in powers)])
+    axes.minorticks_off()
     axes.set_ylim(0, 1.02)
 
 

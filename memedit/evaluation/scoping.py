@@ -48,6 +48,8 @@ class ScopeProbe:
     where: str
     faulty: bool = False
     """By the cleaning rule it may well ask what an edit changes; see ``rivals``."""
+    case: int = 0
+    """The position of the case that it is from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +74,25 @@ class ScopeRow:
 
 
 def scope_probes(
-    cases: Sequence[EditCase], asked: Callable[[EditCase], bool] = lambda case: True
+    cases: Sequence[EditCase],
+    asked: Callable[[EditCase], bool] = lambda case: True,
+    further: Sequence[EditRequest] = (),
 ) -> tuple[list[EditRequest], list[ScopeProbe]]:
     """Return the edits of all cases, in order, and the prompts that are asked with them in memory.
 
     An edit of the same subject and target as the prompt's own counts as its own.  A prompt that
     nothing should fire on is faulty where it names the subject of any edit in memory and may ask
-    what that changes.  Prompts come from the cases for which ``asked`` is true, edits from all.
+    what that changes.  Prompts come from the cases for which ``asked`` is true, edits from all;
+    ``further`` are others that may be in memory beside them.
     """
     edits = [request for case in cases for request in case.requests]
     alike: dict[tuple[str, str], set[int]] = defaultdict(set)
-    live = LiveEdits(edits)
+    live = LiveEdits([*edits, *further])
     for number, edit in enumerate(edits):
         alike[edit.subject.casefold(), edit.target_new.casefold()].add(number)
     probes = []
     first = 0
-    for case in cases:
+    for position, case in enumerate(cases):
         mine = case.requests
         own = frozenset().union(
             range(first, first + len(mine)),
@@ -98,10 +103,10 @@ def scope_probes(
             where = f"{case.id}.{probe.kind or probe.metric.value}[{number}]"
             kind = probe.kind or probe.metric.value
             if probe.metric in _FIRING:
-                probes.append(ScopeProbe(probe.prompt, kind, own, where))
+                probes.append(ScopeProbe(probe.prompt, kind, own, where, case=position))
             elif probe.metric is Metric.LOCALITY:
                 faulty = live.asked_by(probe, mine)
-                probes.append(ScopeProbe(probe.prompt, kind, frozenset(), where, faulty))
+                probes.append(ScopeProbe(probe.prompt, kind, frozenset(), where, faulty, position))
     return edits, probes
 
 

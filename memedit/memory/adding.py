@@ -33,14 +33,18 @@ class Adding:
     contradictions: Mapping[int, Sequence[Contradiction]]
     """By the place of the new edit."""
     stored: list[StoredEdit] = field(default_factory=list)
-    closed: list[Edit] = field(default_factory=list)
-    """Live versions that are to be marked as superseded."""
+    closed: dict[str, Edit] = field(default_factory=dict)
+    """Live versions that are to be marked as superseded, by their ref."""
     answer: list[Edit] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
+    _written: dict[str, int] = field(default_factory=dict)
+    """The place in ``stored`` of each new edit, by its ref."""
+    _answered: dict[str, list[int]] = field(default_factory=dict)
+    """The places in ``answer`` of each edit, by its ref."""
 
     def reuse(self, edit: Edit) -> None:
         """Answer with an edit that is live already."""
-        self.answer.append(edit)
+        self._answer(edit)
 
     def add(self, draft: Edit, vectors: Mapping[str, Vectors]) -> Edit:
         """Write a new edit, and settle what it contradicts; return the edit as it is stored.
@@ -72,8 +76,9 @@ class Adding:
                 update={**_next_version(one), **said, "created_at": draft.created_at}
             )
             self.stored.append(without_vectors(self._next(), silent, self.dim))
+        self._written[edit.ref] = len(self.stored)
         self.stored.append(with_vectors(self._next(), edit, vectors))
-        self.answer.append(edit)
+        self._answer(edit)
         for contradiction in found:
             against = self._older_ref(contradiction, older)
             if against is not None:
@@ -93,6 +98,10 @@ class Adding:
         """Return what the caller gets."""
         return Added(self.answer, self.conflicts)
 
+    def _answer(self, edit: Edit) -> None:
+        self._answered.setdefault(edit.ref, []).append(len(self.answer))
+        self.answer.append(edit)
+
     def _older(self, contradiction: Contradiction) -> Edit | None:
         """Return the contradicted edit, unless an earlier one of this call has taken its place."""
         return self._standing(contradiction.live, contradiction.earlier)
@@ -102,7 +111,7 @@ class Adding:
         edit = live if earlier is None else self.answer[earlier]
         if edit is None:
             return None
-        gone = edit.status is not Status.LIVE or any(edit.ref == one.ref for one in self.closed)
+        gone = edit.status is not Status.LIVE or edit.ref in self.closed
         return None if gone else edit
 
     def _older_ref(self, contradiction: Contradiction, older: Mapping[str, Edit]) -> str | None:
@@ -117,13 +126,14 @@ class Adding:
 
     def _close(self, edit: Edit) -> None:
         """End a live version: in the database, or where it is still to be written."""
-        for place, one in enumerate(self.stored):
-            if one.edit.ref == edit.ref:
-                ended = edit.model_copy(update={"status": Status.SUPERSEDED})
-                self.stored[place] = without_vectors(one.seq, ended, self.dim)
-                self.answer = [ended if each.ref == edit.ref else each for each in self.answer]
-                return
-        self.closed.append(edit)
+        place = self._written.get(edit.ref)
+        if place is None:
+            self.closed[edit.ref] = edit
+            return
+        ended = edit.model_copy(update={"status": Status.SUPERSEDED})
+        self.stored[place] = without_vectors(self.stored[place].seq, ended, self.dim)
+        for at in self._answered[edit.ref]:
+            self.answer[at] = ended
 
     def _next(self) -> int:
         return self.seq + len(self.stored) + 1

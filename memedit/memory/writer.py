@@ -118,7 +118,7 @@ class Writer:
                 )
                 for draft, digest in zip(drafts, digests, strict=True):
                     known = same.get(digest)
-                    if known is not None and known not in adding.closed:
+                    if known is not None and known.ref not in adding.closed:
                         adding.reuse(known)
                         continue
                     if any(text.text not in vectors for text in texts_of(draft.request)):
@@ -127,7 +127,7 @@ class Writer:
                     edit = adding.add(draft, vectors)
                     if reuse:
                         same[digest] = edit
-                for old in adding.closed:
+                for old in adding.closed.values():
                     store.close_version(connection, old)
                 store.advance(connection, len(adding.stored))
                 store.insert_edits(connection, adding.stored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import dataclass
 from importlib import resources
@@ -11,6 +12,8 @@ from typing import Any
 from memedit.errors import InvalidInputError
 
 SHIPPED = "cosine.json"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,37 @@ def family(fingerprint: str) -> str:
     """
     weights, _, runtime = fingerprint.rpartition("/")
     return weights if weights and "int8" not in runtime else fingerprint
+
+
+def threshold_of(given: float | None, learned: float) -> float:
+    """Return the probability from which edits fire: the one that is given, else the learned one.
+
+    Raises:
+        InvalidInputError: what is given is no probability.
+
+    """
+    if given is None:
+        return learned
+    if not 0.0 <= given <= 1.0:
+        raise InvalidInputError(f"got threshold {given}; expected a probability in [0, 1]")
+    return given
+
+
+def foreign_note(made: str, theirs: str, fingerprint: str, means: str) -> str | None:
+    """Return what to know of a classifier that was made for another encoder, and log it.
+
+    Args:
+        made: which classifier, and what was done with its own encoder: "scope 'serac' was trained".
+        theirs: the encoder family that it was made for.
+        fingerprint: of the encoder in use.
+        means: what comes of it where they are not the same.
+
+    """
+    if family(fingerprint) == theirs:
+        return None
+    note = f"{made} with encoder {theirs}, not with {fingerprint}: {means}"
+    log.warning("%s", note)
+    return note
 
 
 def shipped_calibration() -> Calibration:

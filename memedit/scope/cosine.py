@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from memedit.errors import InvalidInputError
 from memedit.registry import register
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput, refuse_weights
-from memedit.scope.calibration import Calibration, family, shipped_calibration
+from memedit.scope.calibration import (
+    Calibration,
+    foreign_note,
+    shipped_calibration,
+    threshold_of,
+)
 from memedit.types import ScopeDecision, ScopeLabel
-
-log = logging.getLogger(__name__)
 
 
 @register("cosine")
@@ -33,12 +34,8 @@ class Cosine(ScopeClassifier):
     def __init__(
         self, calibration: Calibration | None = None, *, threshold: float | None = None
     ) -> None:
-        if threshold is not None and not 0.0 <= threshold <= 1.0:
-            raise InvalidInputError(f"got threshold {threshold}; expected a probability in [0, 1]")
         self.calibration = calibration if calibration is not None else shipped_calibration()
-        self.threshold = (
-            threshold if threshold is not None else self.calibration.threshold_probability
-        )
+        self.threshold = threshold_of(threshold, self.calibration.threshold_probability)
         self.note: str | None = None
 
     @classmethod
@@ -48,14 +45,13 @@ class Cosine(ScopeClassifier):
         """Make one for the encoder in use; warns if the calibration is another encoder's."""
         refuse_weights("cosine", weights)
         classifier = cls(threshold=threshold)
-        theirs = classifier.calibration.encoder
-        if family(encoder.fingerprint) != theirs:
-            classifier.note = (
-                f"scope 'cosine' was calibrated with encoder {theirs}, not with "
-                f"{encoder.fingerprint}: its probabilities are a guess; run "
-                "python -m memedit.scope.calibrate, or set scope.threshold"
-            )
-            log.warning("%s", classifier.note)
+        classifier.note = foreign_note(
+            "scope 'cosine' was calibrated",
+            classifier.calibration.encoder,
+            encoder.fingerprint,
+            "its probabilities are a guess; run python -m memedit.scope.calibrate, or set "
+            "scope.threshold",
+        )
         return classifier
 
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:

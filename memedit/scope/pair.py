@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.indexes.names import Words, names_of, words_of
 from memedit.registry import register
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
-from memedit.scope.calibration import family
+from memedit.scope.calibration import foreign_note, threshold_of
 from memedit.scope.cosine import Cosine
 from memedit.scope.onnx_session import open_session
 from memedit.scope.pair_input import HIDDEN, PairTokenizer, Row
@@ -34,8 +33,6 @@ REPHRASES = 3
 """Stored rephrases of an edit that a prompt is judged beside, at most."""
 
 Floats = npt.NDArray[np.float32]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +118,6 @@ class PairClassifier(ScopeClassifier):
         self, folder: Path | None = None, *, threshold: float | None = None, threads: int = 1
     ) -> None:
         folder = folder if folder is not None else shipped_folder()
-        if threshold is not None and not 0.0 <= threshold <= 1.0:
-            raise InvalidInputError(f"got threshold {threshold}; expected a probability in [0, 1]")
         try:
             record = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
             self.settings = PairSettings.read(record)
@@ -135,7 +130,7 @@ class PairClassifier(ScopeClassifier):
             ) from error
         self._tokenizer = PairTokenizer(folder / "tokenizer.json")
         self._session = open_session(model, threads)
-        self.threshold = threshold if threshold is not None else self.settings.threshold
+        self.threshold = threshold_of(threshold, self.settings.threshold)
         self.note: str | None = None
         self._by_similarity = Cosine()
 
@@ -148,13 +143,12 @@ class PairClassifier(ScopeClassifier):
         ``weights``: a folder as the class takes it; ``None``: those that come with memedit.
         """
         classifier = cls(weights, threshold=threshold)
-        theirs = classifier.settings.encoder
-        if family(encoder.fingerprint) != theirs:
-            classifier.note = (
-                f"scope 'pair' was calibrated with encoder {theirs}, not with "
-                f"{encoder.fingerprint}: what it makes of parts of names is a guess"
-            )
-            log.warning("%s", classifier.note)
+        classifier.note = foreign_note(
+            "scope 'pair' was calibrated",
+            classifier.settings.encoder,
+            encoder.fingerprint,
+            "what it makes of parts of names is a guess",
+        )
         return classifier
 
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from safetensors import SafetensorError
 from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.registry import register
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
-from memedit.scope.calibration import family
+from memedit.scope.calibration import foreign_note, threshold_of
 from memedit.scope.cross_encoder import CrossEncoder
 from memedit.scope.predetector import FILE, Floats, Predetector, nearness
 from memedit.scope.query import search_texts
@@ -28,8 +27,6 @@ SETTINGS: Final = "pokemqa.json"
 DISAMBIGUATOR: Final = "disambiguator.safetensors"
 TOKENIZER: Final = "tokenizer.json"
 _REMEMBERED: Final = 20_000
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +104,6 @@ class PokemqaScope(ScopeClassifier):
     def __init__(
         self, encoder: Encoder, folder: Path, *, threshold: float | None = None, threads: int = 1
     ) -> None:
-        if threshold is not None and not 0.0 <= threshold <= 1.0:
-            raise InvalidInputError(f"got threshold {threshold}; expected a probability in [0, 1]")
         try:
             record = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
             self.settings = PokemqaSettings.read(record)
@@ -127,7 +122,7 @@ class PokemqaScope(ScopeClassifier):
                 f"have {self._near.dim} numbers; {encoder.fingerprint} makes {encoder.dim}. Train "
                 "it anew with 'memedit train pokemqa'"
             )
-        self.threshold = threshold if threshold is not None else self.settings.threshold
+        self.threshold = threshold_of(threshold, self.settings.threshold)
         self.note: str | None = None
         self._encoder = encoder
         self._edits: dict[str, Floats] = {}
@@ -149,13 +144,12 @@ class PokemqaScope(ScopeClassifier):
                 "to a folder of 'memedit train pokemqa'"
             )
         classifier = cls(encoder, weights, threshold=threshold)
-        theirs = classifier.settings.encoder
-        if family(encoder.fingerprint) != theirs:
-            classifier.note = (
-                f"scope 'pokemqa' was trained with encoder {theirs}, not with "
-                f"{encoder.fingerprint}: what its first stage drops is a guess"
-            )
-            log.warning("%s", classifier.note)
+        classifier.note = foreign_note(
+            "scope 'pokemqa' was trained",
+            classifier.settings.encoder,
+            encoder.fingerprint,
+            "what its first stage drops is a guess",
+        )
         return classifier
 
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:

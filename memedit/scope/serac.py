@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.indexes.names import Words, names_of, words_of
 from memedit.registry import register
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
-from memedit.scope.calibration import family
+from memedit.scope.calibration import foreign_note, threshold_of
 from memedit.scope.query import WINDOW, head, search_texts
 from memedit.scope.subjects import find_mention
 from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
@@ -36,8 +35,6 @@ REPHRASES: Final = 3
 _REMEMBERED: Final = 20_000
 
 Floats = npt.NDArray[np.float32]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +124,13 @@ class SeracScope(ScopeClassifier):
     def __init__(
         self, encoder: Encoder, learned: SeracHead, *, threshold: float | None = None
     ) -> None:
-        if threshold is not None and not 0.0 <= threshold <= 1.0:
-            raise InvalidInputError(f"got threshold {threshold}; expected a probability in [0, 1]")
         if learned.projection.shape[1] != encoder.dim:
             raise InvalidInputError(
                 f"scope 'serac' was trained with encoder {learned.encoder}, whose vectors have "
                 f"{learned.projection.shape[1]} numbers; {encoder.fingerprint} makes "
                 f"{encoder.dim}. Train it anew with 'memedit train serac'"
             )
-        self.threshold = threshold if threshold is not None else learned.threshold
+        self.threshold = threshold_of(threshold, learned.threshold)
         self.note: str | None = None
         self._encoder = encoder
         self._head = learned
@@ -157,14 +152,14 @@ class SeracScope(ScopeClassifier):
                 "the scope classifier 'serac' belongs to a counterfactual model; set serac.folder "
                 "(or scope.weights) to a folder of 'memedit train serac'"
             )
-        classifier = cls(encoder, SeracHead.read(weights), threshold=threshold)
-        theirs = classifier._head.encoder
-        if family(encoder.fingerprint) != theirs:
-            classifier.note = (
-                f"scope 'serac' was trained with encoder {theirs}, not with "
-                f"{encoder.fingerprint}: its probabilities are a guess"
-            )
-            log.warning("%s", classifier.note)
+        learned = SeracHead.read(weights)
+        classifier = cls(encoder, learned, threshold=threshold)
+        classifier.note = foreign_note(
+            "scope 'serac' was trained",
+            learned.encoder,
+            encoder.fingerprint,
+            "its probabilities are a guess",
+        )
         return classifier
 
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:

@@ -69,3 +69,29 @@ def test_several_classifiers_are_measured_and_drawn_together(run: Run) -> None:
 def test_what_cannot_be_measured_is_said(run: Run, options: tuple[str, ...], said: str) -> None:
     ran = run(*DATASET, *options, "--json")
     assert ran.code in (1, 2) and not ran.out and said in ran.error["message"]
+
+
+def test_the_same_prompts_are_asked_of_memories_of_every_size(run: Run) -> None:
+    own = run(*DATASET, "--classifier", "cosine", "--json").json
+    other = [{"subject": "Zarkania", "prompt": "The river of Zarkania is", "target_new": "Vorn",
+              "ground_truth": "Old Water", "locality": {}, "portability": {}}]  # fmt: skip
+    Path("others.json").write_text(json.dumps(other), encoding="utf-8")
+    sizes = ("--fill", "1", "--fill", "2", "--fill", "6")
+    ran = run(*DATASET, "--classifier", "cosine", *sizes, "--fill-from", "knowedit:others.json",
+              "--plot", "sizes.svg", "--json")  # fmt: skip
+    assert ran.code == 0, ran.err
+    by_size = {
+        size: [row for row in ran.json if row["edits_in_memory"] == size] for size in (1, 2, 6)
+    }
+    assert sum(map(len, by_size.values())) == len(ran.json)
+    counted = [(row["kind"], row["n"], row["cleaned"]) for row in own]
+    for rows in by_size.values():
+        assert [(row["kind"], row["n"], row["cleaned"]) for row in rows] == counted
+    assert by_size[2] == own
+    shipped = {
+        size: next(r for r in rows if r["threshold_from"] == "shipped" and r["recall"] is not None)
+        for size, rows in by_size.items()
+    }
+    # alone in memory no other land's edit can be nearer than the prompt's own
+    assert shipped[1]["own_edit"] == 1.0
+    assert "<!-- cosine, 6 edits -->" in Path("sizes.svg").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -84,6 +84,27 @@ def test_churn_keeps_agreeing(kind: Approximate) -> None:
         queries = vectors[draw.integers(0, 4_000, 20)]
         assert recall(index, oracle, queries) >= 0.95, f"turn {turn}"
         assert np.allclose(index.vectors(index.keys()), vectors[index.keys()])
+
+
+def test_a_search_of_the_graph_reads_no_keys_where_none_was_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index = FaissIndex(DIM, kind="hnsw", smallest=50)
+    vectors = clustered(100, 10, 0)
+    index.add(np.arange(100), vectors)
+    read: list[int] = []
+    packbits = np.packbits
+
+    def counted(bits: np.ndarray, **options: Any) -> np.ndarray:
+        read.append(len(bits))
+        return packbits(bits, **options)
+
+    monkeypatch.setattr(np, "packbits", counted)
+    index.search(vectors[:1], 1)
+    assert read == []
+    index.remove(np.array([0]))
+    assert index.search(vectors[:1], 1).keys.tolist() != [[0]]
+    assert read == [100]
 
 
 def test_auto_is_exact_while_small_and_a_graph_when_large() -> None:

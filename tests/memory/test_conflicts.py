@@ -16,6 +16,7 @@ from memedit.types import (
     Candidate,
     ConflictKind,
     ConflictOutcome,
+    Edit,
     EditRequest,
     Operation,
     Status,
@@ -136,6 +137,39 @@ def test_edits_of_one_call_contradict_each_other(memory: EditMemory) -> None:
     assert memory.history(added[0].id) == list(added)
     assert memory.namespaces() == {"default": 1, "kept": 3}
     assert memory.verify().ok
+
+
+def test_the_work_of_superseding_grows_with_the_edits_and_no_faster(
+    scratch: EditMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(n: int, target: str) -> list[EditRequest]:
+        lands = [f"Land{i:03}" for i in range(n)]
+        return [
+            EditRequest(prompt=f"The capital of {land} is", subject=land, target_new=target)
+            for land in lands
+        ]
+
+    looked_at = 0
+    ref = Edit.ref.fget
+
+    def counted(edit: Edit) -> str:
+        nonlocal looked_at
+        looked_at += 1
+        return str(ref(edit))
+
+    work = {}
+    for n in (20, 80):
+        scratch.add(facts(n, "Vorn"), namespace=f"{n}")
+        looked_at = 0
+        with monkeypatch.context() as patched:
+            patched.setattr(Edit, "ref", property(counted))
+            # half of them live already, half beside each other in this call
+            added = scratch.add(
+                [*facts(n, "Ost"), *facts(n, "Dorn")], namespace=f"{n}", on_conflict="supersede"
+            )
+        assert [one.version for one in added] == [2] * n + [3] * n
+        work[n] = looked_at
+    assert work[80] <= 6 * work[20]  # four times the edits
 
 
 def test_an_import_can_be_repeated_under_any_policy(memory: EditMemory) -> None:
