@@ -95,7 +95,9 @@ class AgentMethod(ABC):
             session.write(Label.SUBQUESTION, subquestion)
             route = yield from session.look_up(subquestion)
             note = WHOLE_QUESTION if subquestion == session.question else None
-            session.hops.append(Hop(subquestion, route.considered, scope=_scope(route), note=note))
+            session.hops.append(
+                Hop(subquestion, route.considered, route.left_out, scope=_scope(route), note=note)
+            )
             erased = withholding(route)
             if erased is not None:
                 edit = erased.candidate.edit

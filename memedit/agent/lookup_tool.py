@@ -76,7 +76,10 @@ class EditLookup:
         """
         question = _question(arguments)
         if question is None:
-            said = f'expected {{"question": "..."}} with 1 to {LONGEST_QUESTION} characters'
+            said = (
+                f'expected {{"question": "..."}} with 1 to {LONGEST_QUESTION} characters, and no '
+                "other argument"
+            )
             return json.dumps({"error": said})
         query = RouteQuery(
             QueryText(question), Surface.CHAT, self._lookup.namespaces, self._lookup.threshold
@@ -95,7 +98,9 @@ def _question(arguments: str | Mapping[str, Any]) -> str | None:
             value = json.loads(arguments)
         except (ValueError, RecursionError):
             return None
-    question = value.get("question") if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping) or set(value) != {"question"}:
+        return None
+    question = value["question"]
     if not isinstance(question, str) or len(question) > LONGEST_QUESTION:
         return None
     return question.strip() or None

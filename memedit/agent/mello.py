@@ -74,9 +74,10 @@ class Mello(AgentMethod):
 
 
 def _nearest(route: Route) -> ScopeDecision | None:
-    """Return the most similar edit; of equally similar ones the newest."""
+    """Return the most similar edit that no other one speaks for; of equal ones the newest."""
+    silent = {one.edit for one in route.left_out}
     return max(
-        route.considered,
+        (one for one in route.considered if one.candidate.edit.ref not in silent),
         key=lambda one: (one.candidate.similarity, one.candidate.edit.created_at),
         default=None,
     )

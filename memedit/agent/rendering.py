@@ -42,6 +42,8 @@ def _add_hop(branch: Tree, hop: Hop) -> None:
     for one in hop.candidates[:_SHOWN_CANDIDATES]:
         said = f"{one.probability:.3f} {one.label.value}: {one.candidate.edit.statement}"
         branch.add(Text(said, style="" if one.candidate.edit.ref == hop.edit else "dim"))
+    for left in hop.left_out:
+        branch.add(Text(f"{left.edit} left out for {left.by}: {left.why.value}", style="dim"))
     if hop.fact is not None:
         branch.add(Text(f"fact ({hop.edit}, {hop.scope.value}): {hop.fact}", style="cyan"))
     if hop.generated is not None:

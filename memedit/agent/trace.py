@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from memedit.routing.contradicting import LeftOut
 from memedit.types import ScopeDecision, ScopeLabel
 
 
@@ -44,6 +45,8 @@ class Hop:
     subquestion: str
     candidates: tuple[ScopeDecision, ...] = ()
     """All edits that were judged, most probable first."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Those that another edit contradicts, and speaks in the place of."""
     edit: str | None = None
     """``id@version`` of the edit that was shown, or read off."""
     fact: str | None = None
@@ -71,6 +74,9 @@ class Hop:
                     "probability": round(one.probability, 6),
                 }
                 for one in self.candidates
+            ],
+            "left_out": [
+                {"edit": one.edit, "by": one.by, "why": one.why.value} for one in self.left_out
             ],
             "edit": self.edit,
             "fact": self.fact,

@@ -52,6 +52,9 @@ def list_adapters(
     if json:
         print_json_array(rows)
         return
+    if not rows:
+        typer.echo("no adapters; 'memedit adapters add FOLDER --library DIR' takes one in")
+        return
     print_table(
         ("name", "kind", "method", "edits", "base", "stands"),
         (
@@ -80,7 +83,7 @@ def add(
     config: opt.ConfigFile = None,
     json: opt.Json = False,
 ) -> None:
-    """Take a LoRA into the library; from the next request on, prompts about its edits go to it.
+    """Take an adapter into the library: from the next request on, prompts about its edits go there.
 
     Its files are looked through first. Earlier versions under the same name are retired, unless
     they are deployed.
@@ -98,7 +101,7 @@ def add(
     said = f"{len(stored.edits)} edits"
     if stored.silent:
         said = f"{len(stored.edits) - len(stored.silent)} of {said}, which it learned to say"
-    typer.echo(f"{stored.name}: {said}; vLLM needs a LoRA rank of {stored.rank}")
+    typer.echo(f"{stored.name}: {said}; vLLM needs {stored.needs}")
     if older:
         typer.echo(f"retired: {', '.join(older)}")
 

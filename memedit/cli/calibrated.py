@@ -196,8 +196,8 @@ def _own(
             continue
         right = 0
         for one, route in known if threshold is not None else []:
-            _, applied = selected(route.considered, threshold or 0.0, max_edits, namespaces)
-            right += any(each.candidate.edit.id == one.edit for each in applied)
+            chosen = selected(one.text, route.considered, threshold or 0.0, max_edits, namespaces)
+            right += any(each.candidate.edit.id == one.edit for each in chosen.applied)
         shares[kind] = right / len(known)
     return shares
 

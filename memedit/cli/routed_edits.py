@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ALWAYS = "+always"
 """Ends the name of a method that gets its edit in front of every prompt, in scope or not."""
+ROUTER = "+router"
+"""Ends the name of an adapter that is at work for the prompts only that the router sends to it."""
 SERAC = "serac"
 """A method of two models, which is no in-context one."""
 _ANSWER = 128

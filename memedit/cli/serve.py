@@ -69,6 +69,7 @@ def serve(
 
     Example: memedit serve --upstream http://127.0.0.1:8000 --memory sqlite:///memedit.db
     """
+    from memedit.cli.adapter_notes import adapter_notes
     from memedit.cli.processes import ended_by_signals, free_port
     from memedit.config import Settings
     from memedit.serving.app import create_app
@@ -122,6 +123,8 @@ def serve(
             if settings.memory.enrich != "none"
             else None,
         )
+        for note in adapter_notes(settings.adapters, opened.adapters.view().records.values()):
+            typer.echo(f"memedit: {note}", err=True)
         ready = {
             "url": f"http://{served.host}:{served.port}",
             "upstream": served.upstream,

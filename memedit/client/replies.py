@@ -54,6 +54,15 @@ class Considered(_Reply):
     applied: bool
 
 
+class LeftOut(_Reply):
+    """An edit that concerns a prompt and is not applied: another one answers it differently."""
+
+    edit: str
+    by: str
+    """The one that speaks in its place."""
+    why: str
+
+
 class RouteReport(_Reply):
     """What is done with one prompt and why: a ``Route`` as it crosses the network."""
 
@@ -66,6 +75,7 @@ class RouteReport(_Reply):
     edits: tuple[str, ...] = ()
     guarded: tuple[str, ...] = ()
     considered: tuple[Considered, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     demonstrations: int = 0
     agent: dict[str, Any] | None = None
     note: str | None = None

@@ -14,6 +14,7 @@ from memedit.incontext.base import Insertion
 from memedit.incontext.counterfactual import edit_text
 from memedit.routing.answering import asks_for_more, has_more_than_text
 from memedit.routing.apply import Readable
+from memedit.routing.contradicting import said_of
 from memedit.routing.route import Route, joined
 from memedit.routing.wire.base import TextPrompt, WireFormat
 from memedit.routing.wire.choices import ChoiceAnswers
@@ -58,7 +59,9 @@ def to_counterfactual(route: Route) -> Route:
         METHOD,
         (first,),
         route.considered,
+        note=said_of(route.left_out),
         instead=route,
+        left_out=route.left_out,
     )
 
 

@@ -80,7 +80,13 @@ def _shortened(route: dict[str, Any], kept: int, texts: int) -> dict[str, Any]:
         for one in route["considered"][:kept]
     ]
     agent = route["agent"] if texts > 80 else None  # its hops are cut together or not at all
-    return {**route, "edits": route["edits"][:16], "considered": considered, "agent": agent}
+    return {
+        **route,
+        "edits": route["edits"][:16],
+        "considered": considered,
+        "left_out": route["left_out"][:kept],
+        "agent": agent,
+    }
 
 
 def _compact(value: object) -> str:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from memedit.incontext.base import NONE_SHOWN, Demonstrations
+from memedit.routing.contradicting import LeftOut
 from memedit.types import DEFAULT_NAMESPACE, Action, Operation, QueryText, ScopeDecision, Surface
 
 
@@ -60,6 +61,8 @@ class Route:
     """Of a route to the counterfactual model: what is done where that model cannot be asked."""
     agent: Mapping[str, Any] | None = field(default=None, compare=False)
     """What an agent did, hop by hop, JSON-ready; also where it came to no answer."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Edits that concern the prompt and are not applied, since others answer it differently."""
 
     @property
     def in_context(self) -> tuple[ScopeDecision, ...]:
@@ -120,6 +123,9 @@ class Route:
                     "applied": decision in self.applied,
                 }
                 for decision in self.considered
+            ],
+            "left_out": [
+                {"edit": one.edit, "by": one.by, "why": one.why.value} for one in self.left_out
             ],
             "demonstrations": len(self.demonstrations),
             "agent": self.agent,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -13,9 +13,10 @@ import numpy.typing as npt
 from memedit.errors import MemeditError, MemoryFailure
 from memedit.incontext.base import InContextMethod, Insertion
 from memedit.routing.adapting import AdapterChooser
+from memedit.routing.contradicting import Pair, answering_the_same, said_of
 from memedit.routing.counterfactual import insertion_of, to_counterfactual
 from memedit.routing.route import Reason, Route, RouteQuery, joined
-from memedit.routing.selection import merged, selected
+from memedit.routing.selection import doubtful, merged, selected
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
 from memedit.scope.query import search_texts
 from memedit.types import Action, Candidate, ScopeDecision, Surface
@@ -158,8 +159,10 @@ class Router:
             for text in wanted:
                 texts.setdefault(text, len(texts))
         vectors: dict[int, Vector] = {}
-        for number, found, vector in self._search(queries, searches, texts):
-            routes[number] = self._route(queries[number], found)
+        searched = self._search(queries, searches, texts)
+        same = self._same([(queries[number], found) for number, found, _ in searched])
+        for number, found, vector in searched:
+            routes[number] = self._route(queries[number], found, same)
             vectors[number] = vector
         if self._adapters is not None:
             for number, query in enumerate(queries):
@@ -230,18 +233,47 @@ class Router:
         last = {number: row for number, row in rows}
         return [(number, answers.get(number, []), vectors[last[number]]) for number in inputs]
 
-    def _route(self, query: RouteQuery, decisions: Sequence[ScopeDecision]) -> Route:
+    def _same(self, found: Sequence[tuple[RouteQuery, Sequence[ScopeDecision]]]) -> set[Pair]:
+        """Judge which of the edits that concern the prompts answer the same in other words."""
+        pairs = (
+            pair
+            for query, decisions in found
+            for pair in doubtful(
+                query.query.text, decisions, self._threshold(query), query.namespaces
+            )
+        )
+        return answering_the_same(pairs, self._memory.encoder, self._classifier)
+
+    def _threshold(self, query: RouteQuery) -> float:
+        return self._classifier.threshold if query.threshold is None else query.threshold
+
+    def _route(
+        self, query: RouteQuery, decisions: Sequence[ScopeDecision], same: Collection[Pair]
+    ) -> Route:
         if not decisions:
             return Route(Action.PASS, Reason.GATED, query.namespaces)
-        threshold = query.threshold
-        if threshold is None:
-            threshold = self._classifier.threshold
-        considered, applied = selected(decisions, threshold, self._max_edits, query.namespaces)
-        if not applied:
-            return Route(Action.PASS, Reason.OUT_OF_SCOPE, query.namespaces, considered=considered)
+        chosen = selected(
+            query.query.text,
+            decisions,
+            self._threshold(query),
+            self._max_edits,
+            query.namespaces,
+            same,
+        )
+        if not chosen.applied:
+            return Route(
+                Action.PASS, Reason.OUT_OF_SCOPE, query.namespaces, considered=chosen.considered
+            )
         name, _ = self._methods[query.surface]
         return Route(
-            Action.IN_CONTEXT, Reason.IN_SCOPE, query.namespaces, name, applied, considered
+            Action.IN_CONTEXT,
+            Reason.IN_SCOPE,
+            query.namespaces,
+            name,
+            chosen.applied,
+            chosen.considered,
+            note=said_of(chosen.left_out),
+            left_out=chosen.left_out,
         )
 
 

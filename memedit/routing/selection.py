@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from memedit.routing.contradicting import Contest, LeftOut, Pair, Why
 from memedit.types import Candidate, Edit, ScopeDecision, ScopeLabel
 
 
@@ -26,19 +27,62 @@ def merged(candidates: Iterable[Candidate], k: int) -> tuple[Candidate, ...]:
     return tuple(one for place, one in enumerate(ordered) if place < k or one.named)
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of the judged candidates is applied to one prompt."""
+
+    considered: tuple[ScopeDecision, ...]
+    """All of them, most probable first."""
+    applied: tuple[ScopeDecision, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    """What would be applied, did another edit not answer the prompt differently."""
+
+
 def selected(
+    prompt: str,
     decisions: Sequence[ScopeDecision],
     threshold: float,
     max_edits: int,
     namespaces: Sequence[str],
-) -> tuple[tuple[ScopeDecision, ...], tuple[ScopeDecision, ...]]:
-    """Return all decisions, most probable first, and those that are to be applied.
+    same: Collection[Pair] = (),
+) -> Selection:
+    """Say which edits are applied to a prompt, and which are left out for others.
 
     Applied are the edits whose probability reaches ``threshold``: the direct ones before the
     dependent ones, at most ``max_edits``.  Of edits that give one prompt different answers only
-    one is applied: that of the namespace named first, and of those the newest.  Equal decisions
-    stand in a fixed order, so that equal requests become equal prompts.
+    one is applied: of edits with the same prompt that of the namespace named first, and of those
+    the newest; of others see ``contradicting``.  Equal decisions stand in a fixed order, so that
+    equal requests become equal prompts.
+
+    Args:
+        prompt: what is asked.
+        decisions: what was judged.
+        threshold: the probability from which an edit concerns the prompt.
+        max_edits: edits applied at most.
+        namespaces: as the request names them.
+        same: pairs of edits, as ``doubtful`` yields them, of which each answers the other's prompt.
+
     """
+    considered, concerned, left_out = _one_by_prompt(decisions, threshold, namespaces)
+    left_out += Contest(prompt, concerned, namespaces).left_out(same)
+    gone = {one.edit for one in left_out}
+    applied = [one for one in concerned if one.candidate.edit.ref not in gone]
+    applied.sort(key=lambda one: one.label is not ScopeLabel.DIRECT)  # stable
+    return Selection(considered, tuple(applied[:max_edits]), left_out)
+
+
+def doubtful(
+    prompt: str, decisions: Sequence[ScopeDecision], threshold: float, namespaces: Sequence[str]
+) -> Iterator[tuple[Edit, Edit]]:
+    """Yield the pairs of edits for which ``selected`` has to know whether they answer the same."""
+    _, concerned, _ = _one_by_prompt(decisions, threshold, namespaces)
+    yield from Contest(prompt, concerned, namespaces).doubtful()
+
+
+def _one_by_prompt(
+    decisions: Sequence[ScopeDecision], threshold: float, namespaces: Sequence[str]
+) -> tuple[tuple[ScopeDecision, ...], list[ScopeDecision], tuple[LeftOut, ...]]:
+    """Return all decisions in order, those that concern the prompt, and what speaks for others."""
     considered = sorted(
         decisions,
         key=lambda one: (-one.probability, -one.candidate.similarity, one.candidate.edit.id),
@@ -55,11 +99,15 @@ def selected(
         known = speaker.setdefault(_asked(edit), edit)
         if precedence(edit) < precedence(known):
             speaker[_asked(edit)] = edit
-    applied = [
-        one for one in concerned if speaker[_asked(one.candidate.edit)] == one.candidate.edit
-    ]
-    applied.sort(key=lambda one: one.label is not ScopeLabel.DIRECT)  # stable
-    return tuple(considered), tuple(applied[:max_edits])
+    speaking, left_out = [], []
+    for one in concerned:
+        edit, by = one.candidate.edit, speaker[_asked(one.candidate.edit)]
+        if by == edit:
+            speaking.append(one)
+            continue
+        other = precedence(edit)[0] != precedence(by)[0]
+        left_out.append(LeftOut(edit.ref, by.ref, Why.NAMESPACE if other else Why.NEWEST))
+    return tuple(considered), speaking, tuple(left_out)
 
 
 def _asked(edit: Edit) -> str:

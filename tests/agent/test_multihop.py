@@ -182,6 +182,8 @@ def test_the_tool_finds_edits_and_never_raises_for_what_a_model_wrote() -> None:
     assert json.loads(tool.call({"question": "How many legs has a spider?"})) == {"facts": []}
     for odd in ("", "{", "[]", '{"question": 7}', '{"question": " "}', "[" * 100_000, "null"):
         assert "expected" in json.loads(tool.call(odd))["error"]
+    more = {"question": COUNTRY, "namespace": "elsewhere"}
+    assert "no other argument" in json.loads(tool.call(more))["error"]
     assert mello().lookup_tool().call({"question": COUNTRY}) == tool.call({"question": COUNTRY})
     elsewhere = EditLookup(router(MOVED), Lookup(("elsewhere",)))
     assert json.loads(elsewhere.call({"question": COUNTRY})) == {"facts": []}

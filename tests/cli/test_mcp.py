@@ -75,6 +75,7 @@ def test_what_a_model_gets_wrong_is_told_to_it_and_the_server_goes_on(
     talk: Callable[..., str], added: dict[str, Any]
 ) -> None:
     wrong: list[Any] = [{}, None, {"question": 5}, {"question": " "}, {"question": "x" * 5_000}]
+    wrong.append({"question": ASKED, "namespace": "other"})  # what would be ignored is no call
 
     async def conversation(client: Client) -> None:
         for arguments in wrong:

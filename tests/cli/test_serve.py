@@ -72,6 +72,7 @@ def test_sigterm_ends_the_proxy_and_its_engine(
 ) -> None:
     port, engines = free_port(), free_port()
     command = [*MEMEDIT, "serve", "--model", str(tiny_checkpoint), "--port", str(port), "--json"]
+    command += ["--library", "nowhere", "--base", "ab" * 32]
     with Server(
         "the proxy",
         command,
@@ -83,6 +84,7 @@ def test_sigterm_ends_the_proxy_and_its_engine(
     ) as server:
         server.wait_healthy(120)
         lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+        assert any("there is no folder nowhere (adapters.library) yet" in line for line in lines)
         ready = next(json.loads(line) for line in lines if '"upstream"' in line)
         assert ready["url"] == f"http://127.0.0.1:{port}"
         assert ready["upstream"] == f"http://127.0.0.1:{engines}"

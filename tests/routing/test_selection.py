@@ -33,16 +33,16 @@ def test_of_edits_that_disagree_the_first_namespace_speaks() -> None:
     team = edit("the capital of  FRANCE is", "Other", id="e-b", namespace="team")
     mine = decided(Candidate(team, 0.8, "x"), 0.8)
     for order, wanted in ((("team", "default"), mine), (("default", "team"), base)):
-        considered, applied = selected([base, mine], 0.5, 4, order)
-        assert considered == (base, mine)
-        assert applied == (wanted,)
+        chosen = selected("x", [base, mine], 0.5, 4, order)
+        assert chosen.considered == (base, mine)
+        assert chosen.applied == (wanted,)
 
 
 def test_and_within_a_namespace_the_newest() -> None:
     old = decided(Candidate(edit(id="e-a"), 0.9, "x"), 0.9)
     later = edit(target="Other", id="e-b", created=DAY_ONE + timedelta(hours=1))
     new = decided(Candidate(later, 0.9, "x"), 0.9)
-    assert selected([old, new], 0.5, 4, ("default",))[1] == (new,)
+    assert selected("x", [old, new], 0.5, 4, ("default",)).applied == (new,)
     # but one that does not concern the prompt silences nobody
     unsure = decided(Candidate(later, 0.4, "x"), 0.4)
-    assert selected([old, unsure], 0.5, 4, ("default",))[1] == (old,)
+    assert selected("x", [old, unsure], 0.5, 4, ("default",)).applied == (old,)
