@@ -58,6 +58,8 @@ class Adapter(ABC, Generic[C]):
     apart: ClassVar[bool] = True
     """Of a scoped one: whether what an edit adds is the same, bit for bit, whatever edits are held
     beside it; where it is not, they keep their answers when it goes, and not every digit."""
+    by_edit: ClassVar[bool] = False
+    """Whether ``attached_for`` takes the part of the edit that is named, and of no other."""
 
     def __init__(
         self,
@@ -199,6 +201,27 @@ class Adapter(ABC, Generic[C]):
         with self._attached(model) as attachment:
             yield attachment
 
+    @contextmanager
+    def attached_for(self, model: nn.Module, edit_id: str) -> Iterator[Attachment]:
+        """Put it to work for prompts of which a router has decided that they concern an edit.
+
+        A method of which each prompt takes one edit's part (``by_edit``: GRACE, MELO) takes this
+        one's, however far the prompt's key is from it; any other does what it does attached.
+
+        Args:
+            model: the model it was learned for.
+            edit_id: of an edit that is held.
+
+        Raises:
+            NotFoundError: no such edit is held.
+            InvalidInputError: it was learned for another model, or does not fit.
+
+        """
+        self._check_held(edit_id)
+        self.check_base(model)
+        with self._attached_for(model, edit_id) as attachment:
+            yield attachment
+
     def delete(self, edit_id: str, model: nn.Module | None = None, tokenizer: Any = None) -> None:
         """Take one edit out: its prompt has its base answer again, the other edits keep theirs.
 
@@ -213,11 +236,7 @@ class Adapter(ABC, Generic[C]):
             InvalidInputError: the method needs the model.
 
         """
-        if edit_id not in {one.edit.id for one in self.held}:
-            raise NotFoundError(
-                f"this adapter holds no edit {edit_id!r}; it holds "
-                f"{', '.join(str(edit) for edit in self.edits) or 'none'}"
-            )
+        self._check_held(edit_id)
         fresh = copy.copy(self)
         fresh.held = tuple(one for one in self.held if one.edit.id != edit_id)
         if model is not None:
@@ -246,6 +265,13 @@ class Adapter(ABC, Generic[C]):
             )
         self._known = weakref.ref(model)
 
+    def _check_held(self, edit_id: str) -> None:
+        if edit_id not in {one.edit.id for one in self.held}:
+            raise NotFoundError(
+                f"this adapter holds no edit {edit_id!r}; it holds "
+                f"{', '.join(str(edit) for edit in self.edits) or 'none'}"
+            )
+
     def save(self, folder: Path) -> Path:
         """Write it into a new folder: safetensors and a manifest; see ``adapters.files``."""
         from memedit.adapters.files import save_adapter
@@ -269,6 +295,10 @@ class Adapter(ABC, Generic[C]):
     @abstractmethod
     def _attached(self, model: nn.Module) -> Any:
         """Return the context manager of ``attached``; something is held, the base is checked."""
+
+    def _attached_for(self, model: nn.Module, edit_id: str) -> Any:
+        """Return the context manager of ``attached_for``; the edit is held, the base is checked."""
+        return self._attached(model)
 
     @abstractmethod
     def _forget(self, edit_id: str, model: nn.Module | None, tokenizer: Any) -> None:

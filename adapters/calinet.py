@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from memedit.adapters.base import Adapter
 from memedit.adapters.blocks import TrainingConfig
-from memedit.adapters.grading import grades
 from memedit.adapters.learned import (
     AdapterConfig,
     Attachment,
@@ -27,9 +26,9 @@ from memedit.adapters.learned import (
     Learned,
     Progress,
     Saved,
-    superseded,
 )
 from memedit.adapters.learned_together import learn_rest_anew, train_together
+from memedit.adapters.lesson import Lesson
 from memedit.adapters.neuron_memory import Seen, look_at
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import architecture
@@ -124,10 +123,8 @@ class Calinet(Adapter[CalinetConfig]):
     ) -> Learned:
         config = self.config.training
         mlp = architecture(model).layer(self.layer).mlp
-        rows = [self.tokens(tokenizer, one.request) for one in new]
-        held = {one.edit.id: self.tokens(tokenizer, one.request) for one in self.held}
-        gone = set(replaces) | superseded(held, rows)
-        before, _ = grades(model, tokenizer, rows, config.rows)
+        lesson = Lesson(self, model, tokenizer, new, replaces, config.rows)
+        rows = lesson.rows
         seen = look_at(model, tokenizer, mlp, rows, config.rows)
         device = seen[0].given.device
         begun = self.slots or Slots.begun(self.config.slots, seen, config.seed)
@@ -138,16 +135,13 @@ class Calinet(Adapter[CalinetConfig]):
         optimizer = torch.optim.Adam(
             [{"params": [now.values], "lr": rate}, {"params": [now.keys], "lr": steps_of_keys}]
         )
-        together = [row for name, row in held.items() if name not in gone] + rows
+        together = [row for name, row in lesson.held.items() if name not in lesson.gone] + rows
         with now.at_work(mlp):
             steps = train_together(
                 self.name, model, tokenizer, together, optimizer, config, progress
             )
         self.slots = now.to(torch.device("cpu"))
-        with self._attached(model):
-            losses, said = grades(model, tokenizer, rows, config.rows)
-        old = tuple(one.edit for one in self.held if one.edit.id in gone)
-        return Learned(tuple(before), tuple(losses), tuple(said), steps, old)
+        return lesson.learned(steps)
 
     @contextmanager
     def _attached(self, model: nn.Module) -> Iterator[Attachment]:

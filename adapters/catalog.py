@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from memedit.adapters.base import Adapter
+from memedit.errors import SettingsError
 from memedit.modeling.settings_of import settings_of
 from memedit.registry import Registry
 
@@ -21,7 +22,7 @@ def open_adapter(name: str, settings: dict[str, Any] | None = None, **forms: Any
 
     Args:
         name: the registry's, e.g. ``grace``.
-        settings: fields of its config; what is left out has its default.
+        settings: fields of its config, and ``ends``; what is left out has its default.
         forms: ``prompt_form``, ``target_form``, ``ends``, as ``Adapter`` takes them.
 
     Raises:
@@ -30,4 +31,9 @@ def open_adapter(name: str, settings: dict[str, Any] | None = None, **forms: Any
 
     """
     kind = ADAPTERS.get(name)
-    return kind(settings_of(kind.config_type, settings or {}, name), **forms)
+    own = dict(settings or {})
+    if "ends" in own:
+        forms["ends"] = own.pop("ends")
+        if not isinstance(forms["ends"], bool):
+            raise SettingsError(f"{name}: ends is {forms['ends']!r}; expected true or false")
+    return kind(settings_of(kind.config_type, own, name), **forms)

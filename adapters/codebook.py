@@ -147,6 +147,12 @@ class Codebook:
             self.entries[at] = replace(entry, radius=max(entry.radius, distance))
         return replaced
 
+    def value_of(self, edit: str) -> Tensor:
+        """Return an edit's own value, float32 [d], also where it lies in another's entry."""
+        value = next(point.value for point in self._edits() if point.edit == edit)
+        assert value is not None  # holes are no edits
+        return value
+
     def hold(self) -> None:
         """Give every member that is no longer answered by its own label an entry of its own.
 

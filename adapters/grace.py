@@ -39,6 +39,7 @@ from memedit.adapters.learned import (
     Progress,
     Saved,
 )
+from memedit.adapters.row_choice import RowChoice
 from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import architecture
 from memedit.modeling.hooks import Places, catch, replace
@@ -51,12 +52,16 @@ class GraceConfig(AdapterConfig):
     """Settings of GRACE."""
 
     radius: float | None = None
-    """ε₀, the radius of a new entry; ``None``: ``RADIUS_SHARE`` of the keys' norm."""
+    """ε₀, the radius of a new entry; ``None``: ``share`` of the keys' norm."""
+    share: float = RADIUS_SHARE
+    """Of the mean norm of the first batch's keys: the radius, where none is named."""
     search: SearchConfig = field(default_factory=SearchConfig)
 
     def __post_init__(self) -> None:
-        if self.radius is not None and not self.radius > 0:
-            raise InvalidInputError(f"radius {self.radius}: expected a number above 0")
+        if not ((self.radius is None or self.radius > 0) and self.share > 0):
+            raise InvalidInputError(
+                f"radius {self.radius}, share {self.share}: expected numbers above 0"
+            )
 
 
 @register("grace")
@@ -70,6 +75,7 @@ class Grace(Adapter[GraceConfig]):
     config_type = GraceConfig
     servable_by: ClassVar[frozenset[Host]] = frozenset({Host.PROCESS, Host.VLLM_PLUGIN})
     scoped = True
+    by_edit = True
     codebook: Codebook | None = None
     """What was learned; ``None``: nothing yet."""
 
@@ -121,6 +127,28 @@ class Grace(Adapter[GraceConfig]):
                 stack.callback(handle.remove)
             yield Attachment()
 
+    @contextmanager
+    def _attached_for(self, model: nn.Module, edit_id: str) -> Iterator[Attachment]:
+        """Put an edit's value where each prompt ends, as the published code does.
+
+        Near or far is no question any more, so that which tokens are meant has to be.
+        """
+        assert self.codebook is not None  # the edit is held
+        value = self.codebook.value_of(edit_id)
+        mlp = architecture(model).layer(self.layer).mlp
+        choice = RowChoice(lambda states: torch.zeros(len(states), dtype=torch.long))
+
+        def put(_: nn.Module, args: Any, out: Tensor) -> Tensor:
+            ends = choice.ends()
+            return out if ends is None else Places.one_per_row(ends).put(out, value, add=False)
+
+        with choice.watching(model, mlp):
+            handle = mlp.register_forward_hook(put)
+            try:
+                yield choice
+            finally:
+                handle.remove()
+
     def _forget(self, edit_id: str, model: nn.Module | None, tokenizer: Any) -> None:
         if self.codebook is not None:
             book = self.codebook.copy()
@@ -140,7 +168,7 @@ class Grace(Adapter[GraceConfig]):
             return self.codebook
         radius = self.config.radius
         if radius is None:
-            radius = RADIUS_SHARE * float(keys.norm(dim=1).mean())
+            radius = self.config.share * float(keys.norm(dim=1).mean())
         return Codebook(radius)
 
     def _row(self, tokenizer: Any, one: HeldEdit) -> Tokens:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 RADIUS_SHARE = 0.2
-"""A new radius, as a share of the mean norm of the first batch's keys."""
+"""A new radius where none is set, as a share of the mean norm of the first batch's keys."""
 SAME = 1e-4
 """Keys nearer than this share of their norm are those of one and the same prompt."""
 SLACK = 1e-3

@@ -35,8 +35,8 @@ from memedit.adapters.learned import (
     Learned,
     Progress,
     Saved,
-    superseded,
 )
+from memedit.adapters.lesson import Lesson
 from memedit.adapters.patch_gate import Gate
 from memedit.adapters.patched_rows import Patch, PatchedRows, embedded, written
 from memedit.adapters.trained_parts import load_part
@@ -92,9 +92,8 @@ class LanguagePatches(Adapter[LanguagePatchesConfig]):
         progress: Progress,
     ) -> Learned:
         config, at_once = self.config, self.config.search.rows
-        rows = [self.tokens(tokenizer, one.request) for one in new]
-        held = {one.edit.id: self.tokens(tokenizer, one.request) for one in self.held}
-        gone = set(replaces) | superseded(held, rows)
+        lesson = Lesson(self, model, tokenizer, new, replaces, at_once)
+        rows, gone = lesson.rows, lesson.gone
         self.patches = tuple(patch for patch in self.patches if patch.edit not in gone)
         if self.gate is None:
             self._open_gate(model)
@@ -102,7 +101,6 @@ class LanguagePatches(Adapter[LanguagePatchesConfig]):
         block = architecture(model).layer(self.layer).block
         asked = [row.prompt for row in rows]
         states = prompt_states(model, tokenizer, block, "output", asked, at_once).cpu()
-        before, _ = grades(model, tokenizer, rows, at_once)
         texts = [config.text.format(statement=one.request.plain_statement()) for one in new]
         cut = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         made = [
@@ -111,10 +109,7 @@ class LanguagePatches(Adapter[LanguagePatchesConfig]):
         ]
         made, steps = self._obeyed(model, tokenizer, made, rows, progress)
         self.patches = (*self.patches, *made)
-        with self._attached(model) as attachment:
-            losses, said = grades(model, tokenizer, rows, at_once, attachment)
-        old = tuple(one.edit for one in self.held if one.edit.id in gone)
-        return Learned(tuple(before), tuple(losses), tuple(said), steps, old)
+        return lesson.learned(steps)
 
     def _open_gate(self, model: nn.Module) -> None:
         """Take the trained gate, and its layer, or the one that needs no training."""

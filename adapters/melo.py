@@ -8,12 +8,13 @@ LoRA: ``fold`` writes it as a PEFT adapter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from memedit.adapters.base import Adapter
@@ -53,7 +54,9 @@ class MeloConfig(AdapterConfig):
     """Settings of MELO."""
 
     radius: float | None = None
-    """r₀, the radius of a new cluster; ``None``: ``RADIUS_SHARE`` of the keys' norm."""
+    """r₀, the radius of a new cluster; ``None``: ``share`` of the keys' norm."""
+    share: float = RADIUS_SHARE
+    """Of the mean norm of the first batch's keys: the radius, where none is named."""
     layers: tuple[int, ...] | None = None
     """Whose value matrices have LoRA blocks; ``None``: all above the one looked at."""
     rank: int = 4
@@ -61,9 +64,10 @@ class MeloConfig(AdapterConfig):
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        if not ((self.radius is None or self.radius > 0) and self.rank >= 1):
+        if not ((self.radius is None or self.radius > 0) and self.share > 0 and self.rank >= 1):
             raise InvalidInputError(
-                f"radius {self.radius}, rank {self.rank}: expected numbers above 0"
+                f"radius {self.radius}, share {self.share}, rank {self.rank}: expected numbers "
+                "above 0"
             )
 
 
@@ -80,6 +84,7 @@ class Melo(Adapter[MeloConfig]):
     config_type = MeloConfig
     servable_by: ClassVar[frozenset[Host]] = frozenset({Host.PROCESS, Host.VLLM_LORA})
     scoped = True
+    by_edit = True
     clusters: Clusters | None = None
     """What was learned; ``None``: nothing yet."""
     blocks: dict[str, Pair] | None = None
@@ -130,10 +135,28 @@ class Melo(Adapter[MeloConfig]):
 
     @contextmanager
     def _attached(self, model: nn.Module) -> Iterator[Attachment]:
-        clusters, blocks = self.clusters, self.blocks
-        if clusters is None or not clusters.points() or blocks is None:
+        clusters = self.clusters
+        if clusters is None or not clusters.points():
             yield Attachment()
             return
+        block = architecture(model).layer(self.layer).block
+        table = clusters.table().to(next(block.parameters()).device)
+        if table.centres.shape[1] != architecture(model).hidden_size:
+            raise InvalidInputError(
+                f"the keys have {table.centres.shape[1]} numbers, the model's states "
+                f"{architecture(model).hidden_size}; the adapter was learned for another model"
+            )
+        with self._chosen(model, table.blocks_of) as choice:
+            yield choice
+
+    def _attached_for(self, model: nn.Module, edit_id: str) -> Any:
+        number = self.block_of(edit_id)
+        return self._chosen(model, lambda states: torch.full((len(states),), number))
+
+    @contextmanager
+    def _chosen(self, model: nn.Module, choose: Callable[[Tensor], Tensor]) -> Iterator[RowChoice]:
+        """Have each row go through the block that ``choose`` says; see ``RowChoice``."""
+        blocks = self.blocks or {}
         matrices = self._matrices(model)
         for matrix in matrices:
             out, width = matrix.as_out_in().shape
@@ -144,13 +167,7 @@ class Melo(Adapter[MeloConfig]):
                     "adapter was learned for another model"
                 )
         block = architecture(model).layer(self.layer).block
-        table = clusters.table().to(next(block.parameters()).device)
-        if table.centres.shape[1] != architecture(model).hidden_size:
-            raise InvalidInputError(
-                f"the keys have {table.centres.shape[1]} numbers, the model's states "
-                f"{architecture(model).hidden_size}; the adapter was learned for another model"
-            )
-        choice = RowChoice(table.blocks_of)
+        choice = RowChoice(choose)
         here = {
             matrix.name: Pair(
                 blocks[matrix.name].down.to(matrix.weight.device),
@@ -236,7 +253,7 @@ class Melo(Adapter[MeloConfig]):
             return self.clusters
         radius = self.config.radius
         if radius is None:
-            radius = RADIUS_SHARE * float(keys.norm(dim=1).mean())
+            radius = self.config.share * float(keys.norm(dim=1).mean())
         return Clusters(radius)
 
     def _tidy(self) -> None:

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from memedit.adapters.base import Adapter
 from memedit.adapters.grace_values import SearchConfig, search_values
-from memedit.adapters.grading import grades
 from memedit.adapters.learned import (
     AdapterConfig,
     Attachment,
@@ -32,8 +31,8 @@ from memedit.adapters.learned import (
     Learned,
     Progress,
     Saved,
-    superseded,
 )
+from memedit.adapters.lesson import Lesson
 from memedit.adapters.mentions import Direction, MentionedRows, spellings_of
 from memedit.adapters.remedi_map import AffineMap, encode_edits, placed
 from memedit.adapters.trained_parts import load_part
@@ -94,9 +93,8 @@ class Remedi(Adapter[RemediConfig]):
         progress: Progress,
     ) -> Learned:
         config, at_once = self.config, self.config.search.rows
-        rows = [self.tokens(tokenizer, one.request) for one in new]
-        held = {one.edit.id: self.tokens(tokenizer, one.request) for one in self.held}
-        gone = set(replaces) | superseded(held, rows)
+        lesson = Lesson(self, model, tokenizer, new, replaces, at_once)
+        rows, gone = lesson.rows, lesson.gone
         self.directions = tuple(one for one in self.directions if one.edit not in gone)
         trained = self._map(model)
         found = [
@@ -111,7 +109,6 @@ class Remedi(Adapter[RemediConfig]):
             starts = AffineMap(trained.weight.to(device), trained.bias.to(device)).directions(
                 encoded.attributes
             )
-        before, _ = grades(model, tokenizer, rows, at_once)
         vectors, steps = starts.cpu(), 0
         if config.refine:
 
@@ -130,10 +127,7 @@ class Remedi(Adapter[RemediConfig]):
             )
             for one, where, vector in zip(new, found, vectors, strict=True)
         )
-        with self._attached(model) as attachment:
-            losses, said = grades(model, tokenizer, rows, at_once, attachment)
-        old = tuple(one.edit for one in self.held if one.edit.id in gone)
-        return Learned(tuple(before), tuple(losses), tuple(said), steps, old)
+        return lesson.learned(steps)
 
     def _map(self, model: nn.Module) -> AffineMap | None:
         if self.config.map is None:

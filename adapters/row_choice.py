@@ -46,6 +46,10 @@ class RowChoice(Attachment):
         chosen = self._chosen
         return None if chosen is None or not bool((chosen >= 0).any()) else chosen
 
+    def ends(self) -> Tensor | None:
+        """Return each row's last prompt token, int64 [B]; ``None``: the run reads no prompt."""
+        return self._last
+
     @contextmanager
     def prompts_end(self, positions: Sequence[int] | Tensor) -> Iterator[None]:
         """Say where prompts end; see ``Attachment.prompts_end``."""

@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from memedit.adapters.base import Adapter
-from memedit.adapters.grading import grades
 from memedit.adapters.learned import (
     AdapterConfig,
     Attachment,
@@ -27,8 +26,8 @@ from memedit.adapters.learned import (
     Learned,
     Progress,
     Saved,
-    superseded,
 )
+from memedit.adapters.lesson import Lesson
 from memedit.adapters.neuron_memory import (
     MemoryConfig,
     Seen,
@@ -43,6 +42,7 @@ from memedit.errors import InvalidInputError
 from memedit.modeling.architecture import architecture
 from memedit.modeling.tokens import Tokens
 from memedit.registry import register
+from memedit.types import EditRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +93,13 @@ class TPatcher(Adapter[TPatcherConfig]):
         replaces: Sequence[str],
         progress: Progress,
     ) -> Learned:
-        at_once = self.config.search.rows
-        rows = [self._row(tokenizer, one) for one in new]
-        held = {one.edit.id: self._row(tokenizer, one) for one in self.held}
-        gone = set(replaces) | superseded(held, rows)
-        for name in gone:
+        lesson = Lesson(self, model, tokenizer, new, replaces, self.config.search.rows)
+        for name in lesson.gone:
             self._drop(name)
-        there = {held[patch.edits[0]]: patch for patch in self.patches}
+        there = {lesson.held[patch.edits[0]]: patch for patch in self.patches}
         wanted: dict[Tokens, tuple[str, ...]] = {}
-        for one, row in zip(new, rows, strict=True):
+        for one, row in zip(new, lesson.rows, strict=True):
             wanted[row] = (*wanted.get(row, ()), one.edit.id)
-        before, _ = grades(model, tokenizer, rows, at_once)
         fresh = [row for row in wanted if row not in there]
         steps = 0
         if fresh:
@@ -112,10 +108,7 @@ class TPatcher(Adapter[TPatcherConfig]):
             replace(patch, edits=(*patch.edits, *wanted.get(row, ())))
             for row, patch in there.items()
         )
-        with self._attached(model):
-            losses, said = grades(model, tokenizer, rows, at_once)
-        old = tuple(one.edit for one in self.held if one.edit.id in gone)
-        return Learned(tuple(before), tuple(losses), tuple(said), steps, old)
+        return lesson.learned(steps)
 
     def _trained(
         self,
@@ -185,11 +178,12 @@ class TPatcher(Adapter[TPatcherConfig]):
         ]
         self.patches = tuple(patch for patch in less if patch.edits)
 
-    def _row(self, tokenizer: Any, one: HeldEdit) -> Tokens:
-        row = self.tokens(tokenizer, one.request)
+    def tokens(self, tokenizer: Any, request: EditRequest) -> Tokens:
+        """Cut a request; a prompt of one token is refused."""
+        row = super().tokens(tokenizer, request)
         if len(row.prompt) < 2:
             raise InvalidInputError(
-                f"the prompt {one.request.prompt!r} is a single token, with which every text that "
+                f"the prompt {request.prompt!r} is a single token, with which every text that "
                 "begins so has its neuron; give a longer prompt"
             )
         return row

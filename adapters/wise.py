@@ -33,8 +33,8 @@ from memedit.adapters.learned import (
     Learned,
     Progress,
     Saved,
-    superseded,
 )
+from memedit.adapters.lesson import Lesson
 from memedit.adapters.neuron_memory import MemoryConfig, Written, write
 from memedit.adapters.row_choice import RowChoice
 from memedit.adapters.shard_training import ShardConfig, hardest, train_shards
@@ -111,12 +111,10 @@ class Wise(Adapter[WiseConfig]):
         matrix = architecture(model).layer(self.layer).down
         out, width = matrix.as_out_in().shape
         self.shape = (width, out)
-        rows = [self.tokens(tokenizer, one.request) for one in new]
-        held = {one.edit.id: self.tokens(tokenizer, one.request) for one in self.held}
-        gone = set(replaces) | superseded(held, rows)
-        for name in gone:
+        lesson = Lesson(self, model, tokenizer, new, replaces, at_once)
+        rows = lesson.rows
+        for name in lesson.gone:
             self._drop(name)
-        before, _ = grades(model, tokenizer, rows, at_once)
         keys = self._keys(model, tokenizer, matrix, [row.prompt for row in rows])
         self.holes = tuple(h for h in self.holes if all(_differ(h, key) for key in keys.cpu()))
         first = 1 + max((one.seed for one in self.shards.values()), default=self.config.seed - 1)
@@ -130,12 +128,9 @@ class Wise(Adapter[WiseConfig]):
             for n, one in enumerate(new)
         }
         self.shards = MappingProxyType({**self.shards, **made})
-        rows_of = {**held, **{one.edit.id: row for one, row in zip(new, rows, strict=True)}}
+        rows_of = {**lesson.held, **{one.edit.id: row for one, row in zip(new, rows, strict=True)}}
         self._place(model, tokenizer, list(made), rows_of)
-        with self._attached(model) as attachment:
-            losses, said = grades(model, tokenizer, rows, at_once, attachment)
-        old = tuple(one.edit for one in self.held if one.edit.id in gone)
-        return Learned(tuple(before), tuple(losses), tuple(said), steps, old)
+        return lesson.learned(steps)
 
     def _place(
         self, model: nn.Module, tokenizer: Any, ids: Sequence[str], rows: Mapping[str, Tokens]

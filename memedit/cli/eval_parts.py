@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from memedit.cli.output import progress
-from memedit.cli.routed_edits import ALWAYS, SERAC, Remembering, routed_edits
+from memedit.cli.routed_edits import ALWAYS, ROUTER, SERAC, Remembering, routed_edits
 from memedit.cli.variants import UNEDITED, Variant
 from memedit.errors import MissingResourceError, SettingsError, UpstreamTimeout, UpstreamUnreachable
 from memedit.types import EditRequest
@@ -66,30 +66,38 @@ def local_treatments(
     from memedit.editing.catalog import EDITORS
     from memedit.evaluation.adapted import Adapted
     from memedit.evaluation.prompting import InContext
+    from memedit.evaluation.routed import Routed
     from memedit.evaluation.treatments import Baked, Unedited
 
     adapters, baked = set(ADAPTERS.names()), set(EDITORS.names())
     encoders: list[Encoder] = []
 
+    def encoder() -> Encoder:
+        if not encoders:
+            from memedit.scope.encoder import open_encoder
+
+            encoders.append(Remembering(open_encoder(settings.encoder)))
+        return encoders[0]
+
     def make(one: Variant) -> Sessions:
         if one.method == UNEDITED:
             return Unedited(base, model)
-        if one.method in adapters:
-            adapter = open_adapter(one.method, one.settings, prompt_form=prompt_form(model))
-            return Adapted(one.name, adapter.bound(model.model), model)
+        if one.bare in adapters:
+            adapter = open_adapter(one.bare, one.settings, prompt_form=prompt_form(model))
+            adapter = adapter.bound(model.model)
+            if one.bare == one.method:
+                return Adapted(one.name, adapter, model)
+            # what an in-context method would write for an edit is not read
+            return Routed(one.name, adapter, model, routed_edits("ice", encoder(), settings, stack))
         if one.method in baked:
             editor = open_baked(one, model, cache)
             with progress(f"{one.name}: statistics") as tell:
                 settled = editor.resolved(model.model, model.tokenizer, tell)
             return Baked(one.name, settled, model)
-        if not encoders:
-            from memedit.scope.encoder import open_encoder
-
-            encoders.append(Remembering(open_encoder(settings.encoder)))
         if one.method == SERAC:
-            return _serac(one, model, encoders[0], settings, stack)
+            return _serac(one, model, encoder(), settings, stack)
         context = model.max_length
-        edits = routed_edits(one.method, encoders[0], settings, stack, context)
+        edits = routed_edits(one.method, encoder(), settings, stack, context)
         return InContext(one.name, edits, model)
 
     return [(one.name, lambda one=one: make(one)) for one in variants]  # type: ignore[misc]
@@ -126,6 +134,7 @@ def trained_folders(variants: Sequence[Variant], settings: Settings) -> list[Pat
     routed = {name for name in METHODS.names() if name != UNEDITED} & {
         method.removesuffix(ALWAYS) for method in methods
     }
+    routed |= {method for method in methods if method.endswith(ROUTER)}
     found = [settings.serac.folder if SERAC in methods else None]
     found.append(settings.scope_weights if routed else None)
     return [folder for folder in found if folder is not None]
@@ -143,7 +152,8 @@ def check_parts(variants: Sequence[Variant], settings: Settings) -> None:
     from memedit.scope.catalog import CLASSIFIERS
 
     methods = {one.method.removesuffix(ALWAYS) for one in variants}
-    if methods & (set(METHODS.names()) - {UNEDITED}):
+    routed = any(method.endswith(ROUTER) for method in methods)
+    if routed or methods & (set(METHODS.names()) - {UNEDITED}):
         CLASSIFIERS.get(settings.scope.classifier)
     if SERAC in methods:
         _serac_folder(settings)
@@ -188,8 +198,8 @@ def edited_layers(
         try:
             if one.method in baked:
                 found[one.name] = open_baked(one, model, cache).resolved(model.model)
-            elif one.method in adapters:
-                layer = open_adapter(one.method, one.settings).config.layer
+            elif one.bare in adapters:
+                layer = open_adapter(one.bare, one.settings).config.layer
                 if layer is not None:
                     architecture(model.model).layer(layer)
         except SettingsError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from memedit.cli.routed_edits import ALWAYS, SERAC
+from memedit.cli.routed_edits import ALWAYS, ROUTER, SERAC
 from memedit.cli.taught import settings_of_options
 from memedit.errors import SettingsError, UnknownNameError
 
@@ -26,9 +26,15 @@ class Variant:
     name: str
     """What rows, reports and a run's folder call it: as it was given."""
     method: str
-    """The registry's name; of an in-context one perhaps with ``+always``."""
+    """The registry's name; of an in-context one perhaps with ``+always``, of an adapter perhaps
+    with ``+router``."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What differs from the method's defaults."""
+
+    @property
+    def bare(self) -> str:
+        """The registry's name, without what says when an adapter is at work."""
+        return self.method.removesuffix(ROUTER)
 
 
 def asked_variants(
@@ -110,6 +116,7 @@ def check_variants(variants: Sequence[Variant], *, proxy: bool) -> None:
     in_context, baked = set(METHODS.names()) - {UNEDITED}, set(EDITORS.names())
     adapters = set(ADAPTERS.names())
     of_model = {SERAC, *in_context, *(f"{name}{ALWAYS}" for name in in_context), *baked, *adapters}
+    of_model |= {f"{name}{ROUTER}" for name in adapters}
     here = {UNEDITED, PROXY} if proxy else {UNEDITED} | of_model
     everywhere = {UNEDITED, PROXY} | of_model
     for variant in variants:
@@ -120,8 +127,8 @@ def check_variants(variants: Sequence[Variant], *, proxy: bool) -> None:
             raise UnknownNameError(
                 f"no method called {name!r}.{hint} In the context: "
                 f"{', '.join(sorted(in_context))} (each also with {ALWAYS}); adapters: "
-                f"{_names(adapters)}; baked: {_names(baked)}; besides: {UNEDITED}, {SERAC}, and "
-                f"{PROXY} with --proxy."
+                f"{_names(adapters)} (each also with {ROUTER}); baked: {_names(baked)}; "
+                f"besides: {UNEDITED}, {SERAC}, and {PROXY} with --proxy."
             )
         if name not in here:
             way = "--proxy" if proxy else "--model"
@@ -131,7 +138,7 @@ def check_variants(variants: Sequence[Variant], *, proxy: bool) -> None:
             )
         if not variant.settings:
             continue
-        if name not in adapters | baked:
+        if variant.bare not in adapters | baked:
             raise SettingsError(f"{name} takes no settings here; got {variant.name!r}")
         _check_settings(variant)
 
@@ -143,8 +150,8 @@ def _check_settings(variant: Variant) -> None:
     from memedit.adapters.catalog import ADAPTERS, open_adapter
     from memedit.editing.catalog import open_editor
 
-    if variant.method in ADAPTERS.names():
-        open_adapter(variant.method, variant.settings)
+    if variant.bare in ADAPTERS.names():
+        open_adapter(variant.bare, variant.settings)
     else:
         open_editor(variant.method, variant.settings)
 

@@ -120,10 +120,14 @@ class Adapted:
         """Return an adapter that holds more; the one given is left as it was."""
         model, grown = self._model.model, copy.copy(adapter)
         for part in without_contradictions(requests):
-            edits = [EditVersion(f"edit-{next(self._numbers)}", 1) for _ in part]
+            edits = [EditVersion(one, 1) for one in self._ids(part)]
             with spent(self.cost, len(part), getattr(model, "device", None)):
                 grown.learn(model, self._model.tokenizer, part, edits=edits)
         return grown
+
+    def _ids(self, requests: Sequence[EditRequest]) -> list[str]:
+        """Name edits that are about to be learned."""
+        return [f"edit-{next(self._numbers)}" for _ in requests]
 
     def _attach(self) -> None:
         with ExitStack() as stack:

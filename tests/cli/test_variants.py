@@ -37,6 +37,9 @@ def test_what_cannot_be_read_is_said(given: str, said: str) -> None:
 
 def test_methods_and_settings_are_checked_before_anything_is_loaded() -> None:
     check_variants(read_variants("none,ice,ice+always,ft-m:layer=1,grace,melo:rank=2"), proxy=False)
+    routed, teaching = read_variants("grace+router:share=0.3,lora:ends=true")
+    assert (routed.method, routed.bare) == ("grace+router", "grace")
+    check_variants([routed, teaching], proxy=False)
     check_variants(read_variants("none,proxy"), proxy=True)
     with pytest.raises(UnknownNameError, match=r"Did you mean 'grace'.* adapters: .*grace"):
         check_variants(read_variants("grase:radius=1"), proxy=False)
@@ -46,7 +49,13 @@ def test_methods_and_settings_are_checked_before_anything_is_loaded() -> None:
         check_variants(read_variants("ice:radius=1"), proxy=False)
     with pytest.raises(InvalidInputError, match="no setting 'radios'"):
         check_variants(read_variants("grace:radios=1"), proxy=False)
-    with pytest.raises(InvalidInputError, match="radius -1: expected a number above 0"):
+    with pytest.raises(InvalidInputError, match="no setting 'radios'"):
+        check_variants(read_variants("grace+router:radios=1"), proxy=False)
+    with pytest.raises(SettingsError, match="ends is 'maybe'; expected true or false"):
+        check_variants(read_variants("grace:ends=maybe"), proxy=False)
+    with pytest.raises(UnknownNameError, match=r"no method called 'rome\+router'"):
+        check_variants(read_variants("rome+router"), proxy=False)
+    with pytest.raises(InvalidInputError, match=r"radius -1, share 0\.2: expected numbers above 0"):
         check_variants(read_variants("grace:radius=-1"), proxy=False)
     with pytest.raises(InvalidInputError, match="no setting 'stepz'"):
         check_variants(read_variants("ft-m:stepz=1"), proxy=False)

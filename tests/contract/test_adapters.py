@@ -157,6 +157,38 @@ def test_a_target_that_is_scored_is_what_is_generated(kind: str) -> None:
     assert torch.allclose(at, torch.stack(asked), atol=2e-4)
 
 
+def test_for_prompts_that_a_router_chose_it_takes_the_named_edits_part(kind: str) -> None:
+    adapter, model, tokenizer = learned(kind, "llama")
+    before = [logits(model, tokenizer, prompt) for prompt in UNRELATED]
+    with adapter.attached(model):
+        own = generated(model, tokenizer, prompts(), 3)[0]
+        far = [logits(model, tokenizer, prompt) for prompt in UNRELATED]
+    with adapter.attached_for(model, EDITS[0].id) as attachment:
+        assert generated(model, tokenizer, prompts()[:1], 3)[0] == own
+        rows = [encode_pair(tokenizer, prompt, "Rome lies") for prompt in UNRELATED]
+        batch = pad(rows, tokenizer)
+        with attachment.prompts_end(batch.prompt_last), torch.no_grad():
+            scored = model(**batch.inputs(model)).logits
+        now = [logits(model, tokenizer, prompt) for prompt in UNRELATED]
+        at = scored[torch.arange(len(now)), batch.prompt_last]
+        assert torch.allclose(at, torch.stack([one[-1] for one in now]), atol=2e-4)
+        alone = [generated(model, tokenizer, (prompt,), 3)[0] for prompt in UNRELATED]
+        assert generated(model, tokenizer, UNRELATED, 3) == alone
+    if adapter.by_edit:  # what is far from every key gets it all the same
+        assert not any(torch.equal(a[-1], b[-1]) for a, b in zip(before, now, strict=True))
+        with adapter.attached_for(model, EDITS[1].id):
+            other = [logits(model, tokenizer, prompt) for prompt in UNRELATED]
+        assert not any(torch.equal(a[-1], b[-1]) for a, b in zip(other, now, strict=True))
+    else:
+        assert all(torch.equal(a, b) for a, b in zip(far, now, strict=True))
+    assert bare(model)
+    with (
+        pytest.raises(NotFoundError, match="holds no edit 'e9'"),
+        adapter.attached_for(model, "e9"),
+    ):
+        raise AssertionError("never reached")
+
+
 def test_an_error_inside_the_block_detaches(kind: str) -> None:
     adapter, model, tokenizer = learned(kind, "llama")
     before = logits(model, tokenizer, prompts()[0])
