@@ -17,7 +17,7 @@ from memedit.cli.moments import TEXTS, Corpus, Texts
 from memedit.cli.output import print_json, progress
 from memedit.cli.registering import Registering
 from memedit.cli.taught import Source, settings_of_options
-from memedit.errors import SettingsError
+from memedit.errors import DivergedError, SettingsError
 
 if TYPE_CHECKING:
     from memedit.modeling.delta import WeightDelta
@@ -29,6 +29,12 @@ class Shape(StrEnum):
     DELTA = "delta"
     LORA = "lora"
     CHECKPOINT = "checkpoint"
+
+
+_WORSE = 0.05
+"""Nats by which the mean loss of the new answers must grow for it to be no rounding."""
+_SHOWN = 10
+"""Edits that are named when they are not said."""
 
 
 def bake(
@@ -84,9 +90,10 @@ def bake(
 ) -> None:
     """Compute the change of weights that makes edits true, and write it: nothing else is changed.
 
-    All edits are optimised together. A question is put as a chat turn where the model has a
-    template, anything else is continued. What is written can be looked at, added up, merged and
-    shipped with 'memedit delta'. A LoRA that is registered in a --library can be deployed.
+    All edits are optimised together, and each is then asked with the change in force. A question
+    is put as a chat turn where the model has a template, anything else is continued. What is
+    written can be looked at, added up, merged and shipped with 'memedit delta'. A LoRA that is
+    registered in a --library can be deployed.
 
     Example: memedit bake --method memit --edits wiki.json --model DIR --into deltas/wiki
     """
@@ -104,6 +111,8 @@ def bake(
 
     need_models_extra()
     from memedit.editing.catalog import open_editor
+    from memedit.editing.outcome import outcome_of
+    from memedit.modeling.delta_lora import lora_delta
     from memedit.modeling.fingerprint import model_fingerprint
     from memedit.modeling.forms import AutoForm
     from memedit.modeling.loading_bar import without_loading_bar
@@ -111,46 +120,94 @@ def bake(
 
     if into is not None:
         check_new(into)
+    open_editor(method, settings)  # a wrong name is said before a model is loaded
+    statistics = statistics_of(method, corpus, texts, cache)
     with without_loading_bar():
         loaded = load_model(model, dtype=dtype, device=device)
     form = AutoForm.of(loaded.tokenizer)
-    statistics = statistics_of(method, corpus, texts, cache)
     editor = open_editor(method, settings, prompt_form=form, sites=cache, **statistics)
     with progress(f"{method}: statistics") as tell:
         editor = editor.resolved(loaded.model, loaded.tokenizer, tell)
     with progress(f"{method}: {len(requests)} edits") as tell:
         delta = editor.edit(loaded.model, loaded.tokenizer, requests, tell)
-    delta = replace(delta, base=model_fingerprint(loaded.model), edits=tuple(versions or ()))
+    rows = [editor.tokens(loaded.tokenizer, request) for request in requests]
+    outcome = outcome_of(loaded.model, loaded.tokenizer, rows, delta)
+    if outcome.after > outcome.before + _WORSE and not any(outcome.said):
+        raise DivergedError(
+            f"{method} made the new answers less probable (loss {outcome.before:.3f} before, "
+            f"{outcome.after:.3f} after), and says none of them; nothing was written. Try another "
+            "method, layer or settings"
+        )
+    notes = dict(delta.notes)
+    if versions is None:  # of a memory the ids say which they are
+        notes["requests"] = [
+            {"prompt": one.prompt, "subject": one.subject, "target_new": one.target_new}
+            for one in requests
+        ]
+    delta = replace(
+        delta, base=model_fingerprint(loaded.model), edits=tuple(versions or ()), notes=notes
+    )
+    registered: list[str] | None = None
     with ExitStack() as stack:
         folder = into
         if folder is None:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="memedit-"))) / "lora"
         extra = _write(delta, shape, model, folder, rank)
+        if rank is not None:  # what was cut off may have held an answer
+            served = lora_delta(folder, delta)
+            outcome = outcome_of(loaded.model, loaded.tokenizer, rows, served)
         if shelf is not None:
-            extra["registered"] = [one.name for one in shelf.register([folder])]
+            pairs = zip(versions or (), outcome.said, strict=True)
+            silent = {one.id for one, said in pairs if not said}
+            registered = [one.name for one in shelf.register([folder], silent)]
+            extra["registered"] = registered
+    not_said = [one.prompt for one, said in zip(requests, outcome.said, strict=True) if not said]
     if json:
         from memedit.modeling.delta_files import delta_record
 
         print_json(
-            {"folder": into and str(into), "as": shape.value, **delta_record(delta), **extra}
+            {
+                "folder": into and str(into),
+                "as": shape.value,
+                "said": sum(outcome.said),
+                "not_said": not_said,
+                "loss_before": outcome.before,
+                "loss_after": outcome.after,
+                **delta_record(delta),
+                **extra,
+            }
         )
+        _end(registered)
         return
     from memedit.evaluation.run_differences import layers_said
 
-    notes = delta.notes
-    typer.echo(f"{method}: {len(requests)} edits, {len(delta.names())} changed parameters")
+    typer.echo(
+        f"{method}: {sum(outcome.said)} of {len(requests)} targets are said; "
+        f"parameters changed: {len(delta.names())}"
+    )
     if editor.layers:
         typer.echo(layers_said({"layers": editor.layers, "from": editor.layer_from}))
-    if "loss_before" in notes:
-        typer.echo(
-            f"loss of the new answers, as searched: {notes['loss_before']:.3f} before, "
-            f"{notes['loss_after']:.3f} after"
-        )
+    elif "layers" in delta.notes:
+        typer.echo(f"layers: {', '.join(map(str, delta.notes['layers']))} (where it found them)")
+    typer.echo(f"loss of the new answers: {outcome.before:.3f} before, {outcome.after:.3f} after")
+    for prompt in not_said[:_SHOWN]:
+        typer.echo(f"not said: {prompt}", err=True)
+    if len(not_said) > _SHOWN:
+        typer.echo(f"and {len(not_said) - _SHOWN} more are not said", err=True)
     for what, value in extra.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
+        shown = ", ".join(value) or "nothing" if isinstance(value, list) else value
+        shown = f"{value:.2g}" if isinstance(value, float) else shown
         typer.echo(f"{what.replace('_', ' ')}: {shown}")
     if into is not None:
         typer.echo(f"written as {shape.value} to {into}")
+    _end(registered)
+
+
+def _end(registered: list[str] | None) -> None:
+    """End with 1 where a LoRA was to be registered, and says none of its edits."""
+    if registered == []:
+        typer.echo("not registered: it says none of the targets", err=True)
+        raise typer.Exit(1)
 
 
 def _write(

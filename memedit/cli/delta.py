@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,10 @@ app = typer.Typer(
     help="Weight deltas: what baked methods computed, saved with WeightDelta.save.",
     no_args_is_help=True,
 )
+
+
+_SHOWN = 5
+"""Edits of a delta that are named."""
 
 
 @app.command("show")
@@ -89,10 +94,20 @@ def show(
         ),
     )
     typer.echo(f"method: {delta.method or 'not recorded'}")
-    typer.echo(f"edits: {', '.join(map(str, delta.edits)) or 'none recorded'}")
+    taught = requests_of(delta.notes)
+    named = [*map(str, delta.edits), *(f"{one['prompt']} {one['target_new']}" for one in taught)]
+    typer.echo(f"edits: {', '.join(named[:_SHOWN]) or 'none recorded'}")
+    if len(named) > _SHOWN:
+        typer.echo(f"and {len(named) - _SHOWN} more; --json has all")
     typer.echo(f"base: {delta.base or 'not recorded'}")
     if model is not None:
         typer.echo(wrong or f"{model} is that model")
+
+
+def requests_of(notes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the edits of no memory that a delta was computed of, those of its parts too."""
+    parts = [one.get("notes", {}) for one in notes.get("composed", ())]
+    return [*notes.get("requests", ()), *(one for part in parts for one in requests_of(part))]
 
 
 @app.command("compose")

@@ -36,8 +36,8 @@ def deploy(
     """Send all traffic of a namespace, or to a model, through a registered adapter.
 
     Meant for bakes ('memedit bake --as lora --library DIR'), which are good for all prompts. Its
-    edits are no longer written into those prompts, and are again the moment it is undone. With a
-    library its files are looked through first.
+    edits are no longer written into those prompts. With a library its files are looked through
+    first. Proxies, and 'memedit route', go to it where adapters.library and adapters.base are set.
 
     Example: memedit deploy memedit-capitals-1 --namespace default
     """
@@ -104,9 +104,10 @@ def undeploy(
     config: opt.ConfigFile = None,
     json: opt.Json = False,
 ) -> None:
-    """Undo a deployment: from the next request on the model answers as it was.
+    """Undo a deployment: all other prompts get the model's own answers again, from now on.
 
-    The adapter stays registered: prompts about its edits still go to it, until it is retired.
+    The adapter stays registered: prompts about its edits still go to it. When it is retired, too
+    ('memedit adapters retire NAME'), its edits are written into prompts again.
 
     Example: memedit undeploy --namespace default
     """

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from memedit.errors import InvalidInputError
@@ -151,6 +151,26 @@ def to_lora(
             },
         )
     return export
+
+
+def lora_delta(folder: Path, delta: WeightDelta) -> WeightDelta:
+    """Return what a LoRA that ``to_lora`` wrote of a delta adds to the weights.
+
+    Args:
+        folder: the LoRA's.
+        delta: of which it was written; its names and shapes are asked for, no values.
+
+    """
+    factors = load_file(folder / TENSORS)
+    changes: dict[str, Change] = {}
+    for name, change in delta.changes.items():
+        key = f"base_model.model.{name.removesuffix('.weight')}"
+        up, down = factors[f"{key}.lora_B.weight"], factors[f"{key}.lora_A.weight"]
+        if (up.shape[0], down.shape[1]) != tuple(change.shape):  # stored as (in, out)
+            up, down = down.T, up.T
+        device = change.left.device if isinstance(change, LowRank) else change.device
+        changes[name] = LowRank(up.float().to(device), down.float().to(device))
+    return replace(delta, changes=changes)
 
 
 def _matrix(model: nn.Module, delta: WeightDelta, name: str) -> Matrix:

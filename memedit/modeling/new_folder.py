@@ -31,6 +31,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.mkdir()
         yield draft
+        _readable_alike(draft)
         for path in (*draft.rglob("*"), draft):
             _sync(path)
         check_new(target)  # a rename would take the place of an empty folder
@@ -53,6 +54,20 @@ def check_new(target: Path) -> None:
         raise InvalidInputError(
             f"{target} is there already and is not overwritten; give a folder that does not exist"
         )
+
+
+def _readable_alike(folder: Path) -> None:
+    """Let every file be read by whom this process lets read its files.
+
+    safetensors writes for its own user alone, and a server that is to load it may be another's.
+    """
+    probe = folder / f".{uuid.uuid4().hex}"
+    probe.touch()
+    mode = probe.stat().st_mode & 0o777
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 def _sync(path: Path) -> None:

@@ -46,6 +46,13 @@ def test_a_file_of_edits_becomes_a_delta(
     [change] = delta.changes.values()
     assert isinstance(change, LowRank) and change.left.shape[1] == 2
     assert ran.json["notes"]["loss_after"] < ran.json["notes"]["loss_before"]
+    assert ran.json["said"] == 0 and ran.json["loss_after"] < ran.json["loss_before"] + 0.05
+    told = [one["prompt"] for one in ran.json["notes"]["requests"]]
+    assert told == ran.json["not_said"] == [prompt for prompt, _, _ in FACTS]
+    shown = run("delta", "show", tmp_path / "delta").out
+    assert all(f"{prompt} {target}" in shown for prompt, _, target in FACTS)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "delta").iterdir()}
+    assert len(modes) == 1, "a server of another user reads all of them, or none"
     again = run(*common, "--method", "r-rome", "--into", tmp_path / "delta")
     assert again.code == 1 and "is there already" in again.err
 
@@ -68,6 +75,29 @@ def test_the_same_as_a_lora_and_as_a_checkpoint(
         if tensor_digest(new.float()) != tensor_digest(old.float())
     ]
     assert changed == whole.json["notes"].get("parameters", changed) and len(changed) == 1
+
+
+def test_what_got_worse_is_not_written(
+    run: Run, edits: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    ran = run(
+        *("bake", "--method", "kn", "--model", tiny_checkpoint, "--edits", edits),
+        *("--set", "contexts=1", "--set", "add=-50", "--into", tmp_path / "delta"),
+    )
+    assert ran.code == 1 and "less probable" in ran.err, ran.err
+    assert not (tmp_path / "delta").exists()
+
+
+def test_a_lora_is_asked_as_it_was_cut(
+    run: Run, edits: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    common = ("bake", "--method", "ft-m", "--model", tiny_checkpoint, "--edits", edits)
+    common = (*common, "--layer", 1, "--set", "steps=60", "--as", "lora", "--json")
+    whole = run(*common, "--into", tmp_path / "whole")
+    cut = run(*common, "--rank", 1, "--into", tmp_path / "cut")
+    assert whole.code == cut.code == 0, cut.err
+    assert cut.json["relative_error"] > 0.1 > whole.json["relative_error"]
+    assert cut.json["loss_after"] > whole.json["loss_after"]
 
 
 def test_the_live_edits_of_a_memory_are_baked_and_named(
