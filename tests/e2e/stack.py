@@ -16,6 +16,7 @@ from tests.e2e.wires import MODEL, Answer, send
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VLLM_PYTHON = REPOSITORY / ".venv-vllm" / "bin" / "python"
+UNIPROC = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 BLOCK = 32
 """Tokens per block of the prefix cache: small, so that short prompts show what it keeps."""
 
@@ -48,6 +49,9 @@ class Vllm(Server):
         command += ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
         command += ["--block-size", str(BLOCK), "--enable-prompt-tokens-details"]
         command += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+        # Its worker within the engine's process, as on one GPU: one of its own, the default on
+        # CPUs, spins for a second after each step, and so takes a core from whoever shares it.
+        command += ["--distributed-executor-backend", UNIPROC]
         env = {
             **os.environ,
             "VLLM_CPU_KVCACHE_SPACE": "1",
