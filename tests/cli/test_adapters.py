@@ -162,10 +162,10 @@ def test_adapt_and_bake_register_what_they_make(run: Run, tiny_checkpoint: Path)
     assert run("adapt", *steps, "--model", tiny_checkpoint, "-n", "short").code == 0
     later = run("adapters", "add", "weak", "--library", "lib")
     assert later.code == 1 and "did not learn to say" in later.err
-    baked = run(
-        *("bake", "--method", "ft-m", "--as", "lora", "--layer", 1, "--set", "steps=3"),
-        *("--name", "b", *common),
-    )
+    bake = ("bake", "--method", "ft-m", "--as", "lora", "--layer", 1, "--name", "b", *common)
+    weak = run(*bake, "--set", "steps=3")
+    assert (weak.code, weak.json["said"], weak.json["registered"]) == (1, 0, [])
+    baked = run(*bake, "--set", "steps=200", "--set", "rate=0.02")
     assert baked.code == 0 and baked.json["registered"] == ["memedit-b-1"], baked.err
     found = run("adapters", "fingerprint", tiny_checkpoint, "--json").json["fingerprint"]
     rows = run("adapters", "list", "--json").json
