@@ -197,7 +197,12 @@ def engine(
     port: Port = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
-    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    fd: Annotated[
+        int | None,
+        typer.Option(
+            hidden=True, help="An open socket to serve on: 'memedit serve' hands it over."
+        ),
+    ] = None,
     config: opt.ConfigFile = None,
     json: opt.Json = False,
 ) -> None:
