@@ -64,7 +64,8 @@ def selected(
 
     """
     considered, concerned, left_out = _one_by_prompt(decisions, threshold, namespaces)
-    left_out += Contest(prompt, concerned, namespaces).left_out(same)
+    if len(concerned) > 1:  # most requests have none, and their prompts may be long
+        left_out += Contest(prompt, concerned, namespaces).left_out(same)
     gone = {one.edit for one in left_out}
     applied = [one for one in concerned if one.candidate.edit.ref not in gone]
     applied.sort(key=lambda one: one.label is not ScopeLabel.DIRECT)  # stable
@@ -76,7 +77,8 @@ def doubtful(
 ) -> Iterator[tuple[Edit, Edit]]:
     """Yield the pairs of edits for which ``selected`` has to know whether they answer the same."""
     _, concerned, _ = _one_by_prompt(decisions, threshold, namespaces)
-    yield from Contest(prompt, concerned, namespaces).doubtful()
+    if len(concerned) > 1:
+        yield from Contest(prompt, concerned, namespaces).doubtful()
 
 
 def _one_by_prompt(
