@@ -169,7 +169,7 @@ class FineTuning(Editor[F]):
         own = matrix.weight.detach()
         weight = (own.float() + change).to(own.dtype)
         output: Any = functional_call(model, {matrix.name: weight}, (), batch.inputs(model))
-        return self.grade(output.logits.float(), batch.to(output.logits.device))
+        return self.grade(output.logits, batch.to(output.logits.device))
 
     def _diverged(self, start: float, now: float, steps: int, rate: float) -> DivergedError:
         return DivergedError(

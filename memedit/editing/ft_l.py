@@ -50,7 +50,7 @@ class FtL(FineTuning[FtLConfig]):
         The least that it can be, the entropy of the target's tokens, is taken off.
         """
         rows = torch.arange(len(logits), device=logits.device)
-        scores = torch.log_softmax(logits[rows, batch.prompt_last], -1)
+        scores = torch.log_softmax(logits[rows, batch.prompt_last].float(), -1)
         mask = batch.labels >= 0
         kept = batch.labels.clamp(min=0)
         count = mask.sum(1)

@@ -225,7 +225,7 @@ class Kn(Editor[KnConfig]):
             for first in range(0, len(rows), self.config.rows):
                 batch = pad(rows[first : first + self.config.rows], tokenizer)
                 output: Any = model(**batch.inputs(model))
-                logits: Tensor = output.logits.float()
+                logits: Tensor = output.logits
                 total += float(target_losses(logits, batch.to(logits.device)).losses.sum())
         return total / len(rows)
 

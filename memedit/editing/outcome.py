@@ -68,7 +68,7 @@ def _graded(
         for first in range(0, len(rows), at_once):
             batch = pad(rows[first : first + at_once], tokenizer)
             output: Any = model(**batch.inputs(model))
-            graded = target_losses(output.logits.float(), batch.to(output.logits.device))
+            graded = target_losses(output.logits, batch.to(output.logits.device))
             losses += graded.losses.tolist()
             said += graded.learned.tolist()
     return losses, said

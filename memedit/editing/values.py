@@ -253,14 +253,15 @@ class Search:
 
     def _logits(self, rows: Padded) -> Tensor:
         output: Any = self.model(**rows.batch.inputs(self.model))
-        logits: Tensor = output.logits.float()
+        logits: Tensor = output.logits
         return logits
 
     def _predictions(self, logits: Tensor, rows: Padded, count: int) -> Tensor:
         """Return the essence rows' log-probabilities after their last token [edits, vocabulary]."""
         own = logits[count:]
         at = rows.batch.prompt_last[count:].to(logits.device)
-        return torch.log_softmax(own[torch.arange(len(own), device=own.device), at], -1)
+        last = own[torch.arange(len(own), device=own.device), at]
+        return torch.log_softmax(last.float(), -1)
 
 
 def _top(rows: Padded, count: int) -> Padded:

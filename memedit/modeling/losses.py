@@ -21,12 +21,20 @@ class Graded:
 
 
 def target_losses(logits: Tensor, batch: Batch) -> Graded:
-    """Grade by the mean cross-entropy of each row's target tokens, its prompt masked."""
+    """Grade by the mean cross-entropy of each row's target tokens, its prompt masked.
+
+    Args:
+        logits: [B, S, V], of any floating type; probabilities are taken in float32, and only
+            where targets stand, since most of a batch is prompt.
+        batch: the rows, on the device of ``logits``.
+
+    """
     labels = batch.labels[:, 1:]
     mask = labels >= 0
-    kept = labels.clamp(min=0)
-    scores = torch.log_softmax(logits[:, :-1], -1)
-    losses = -scores.gather(-1, kept[..., None])[..., 0]
-    per_row = (losses * mask).sum(1) / mask.sum(1)
-    said = (scores.argmax(-1) == kept) | ~mask
+    scores = torch.log_softmax(logits[:, :-1][mask].float(), -1)
+    kept = labels[mask]
+    losses = torch.zeros(labels.shape, dtype=scores.dtype, device=scores.device)
+    losses = losses.masked_scatter(mask, -scores.gather(-1, kept[:, None])[:, 0])
+    per_row = losses.sum(1) / mask.sum(1)
+    said = torch.ones_like(mask).masked_scatter(mask, scores.argmax(-1) == kept)
     return Graded(per_row, said.all(1))
