@@ -126,7 +126,9 @@ def _spaced(edits: Sequence[EditRequest], count: int) -> list[EditRequest]:
 def draw(found: Sequence[Size], method: str, file: Path) -> None:
     """Draw seconds per edit, and memory, against the batch size."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
+    plain = FuncFormatter(lambda value, _: f"{value:,g}")
     figure = Figure(figsize=(8.0, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     sizes = [size.batch for size in found]
@@ -136,6 +138,12 @@ def draw(found: Sequence[Size], method: str, file: Path) -> None:
     right.plot(sizes, [size.added_bytes / 2**20 for size in found], marker="o", color="#a8501b")
     right.set(xscale="log", xlabel="edits in a batch", ylabel="MiB beyond what was held")
     right.set_title("most memory")
+    for axes in (left, right):
+        axes.set_xticks(sizes)
+        axes.xaxis.set_major_formatter(plain)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    left.yaxis.set_major_formatter(plain)
+    left.yaxis.set_minor_formatter(plain)
     figure.savefig(file)
 
 
