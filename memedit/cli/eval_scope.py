@@ -60,11 +60,14 @@ def scope(
         typer.Option(metavar="FORMAT:FILE", help="Fill up with the edits of these files first."),
     ] = None,
     false_alarms: Annotated[
-        float,
+        list[float] | None,
         typer.Option(
-            min=0, max=0.99, help="Share of unrelated prompts that may fire where it is chosen."
+            min=0,
+            max=0.99,
+            help="Share of unrelated prompts that may fire where the threshold is chosen; "
+            "repeatable. Else 0.01.",
         ),
-    ] = 0.01,
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Cases in all.")] = None,
     seed: Annotated[int, typer.Option(help="Of the invented edits.")] = 0,
     held_out: Annotated[
@@ -93,10 +96,10 @@ def scope(
     """Measure scope alone: no language model is asked anything.
 
     Every kind of prompt is counted raw, and cleaned of prompts that may ask the very thing that an
-    edit changes; once at the threshold that these files would choose, once at the shipped one.
+    edit changes; at the threshold that these files would choose, and at the shipped one.
 
     Example: memedit eval scope --dataset knowedit:zsre.json --classifier pair --classifier cosine
-    --false-alarms 0.01 --plot recall.svg
+    --false-alarms 0.01 --false-alarms 0.05 --plot recall.svg
     """
     from memedit.cli.eval_told import need_cases
     from memedit.config import Settings
@@ -134,8 +137,9 @@ def scope(
         for probe in probes:
             if probe.faulty:
                 typer.echo(f"left out: {probe.where}: {probe.text}", err=True)
+    rates = false_alarms or [0.01]
     columns = ("kind", "n", "auroc", "recall", "own edit", "false alarms", "threshold", "from",
-               "cleaned")  # fmt: skip
+               "cleaned", "calibration error")  # fmt: skip
     texts: dict[int, list[int]] = {}
     for place, probe in enumerate(probes):
         texts.setdefault(probe.case, []).append(place)
@@ -159,7 +163,7 @@ def scope(
                     lambda _, decisions=decisions: decisions,  # type: ignore[misc]
                     edits=size,
                     shipped=judges[name].threshold,
-                    false_alarms=false_alarms,
+                    false_alarms=rates,
                     max_edits=settings.scope.max_edits,
                 )
                 rows += [{"classifier": name} | _shown(row) for row in counted]
@@ -171,7 +175,7 @@ def scope(
                     print_table(columns, [_cells(row) for row in counted], title)
     if plot is not None:
         unrelated = sum(not probe.own and not probe.faulty for probe in probes)
-        save_rivals_plot(curves, false_alarms, unrelated, plot)
+        save_rivals_plot(curves, rates, unrelated, plot)
     if json:
         print_json_array(rows)
     elif plot is not None:
@@ -249,6 +253,7 @@ def _cells(row: ScopeRow) -> tuple[str, ...]:
         number(row.own_edit),
         number(row.false_alarms),
         f"{row.threshold:.3f}",
-        row.threshold_from,
+        row.threshold_from if row.accepted is None else f"{row.threshold_from}, {row.accepted:g}",
         "yes" if row.cleaned else "",
+        number(row.calibration_error),
     )

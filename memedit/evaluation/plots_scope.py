@@ -62,13 +62,13 @@ def save_scope_plot(
 
 
 def save_rivals_plot(
-    curves: Mapping[str, Mapping[str, Curve]], accepted: float, prompts: int, path: Path
+    curves: Mapping[str, Mapping[str, Curve]], accepted: Sequence[float], prompts: int, path: Path
 ) -> None:
     """Draw several classifiers against each other: a panel per kind of prompt that should fire.
 
     Args:
         curves: by classifier, then by kind; the kinds are those of the first.
-        accepted: a rate of false alarms, marked by a line.
+        accepted: rates of false alarms, each marked by a line.
         prompts: unrelated prompts; below one of them the axis is linear, above it logarithmic.
         path: its ending says in which format.
 
@@ -87,7 +87,7 @@ def save_rivals_plot(
     figure = Figure(figsize=(4.0 * columns + 1.0, 3.2 * rows + 0.8), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, kind in zip(grid, kinds, strict=False):
-        _draw(axes, {name: of[kind] for name, of in curves.items()}, [accepted], prompts)
+        _draw(axes, {name: of[kind] for name, of in curves.items()}, accepted, prompts)
         axes.set_title(kind)
     for place in range(len(kinds), len(grid)):
         grid[place].set_visible(False)

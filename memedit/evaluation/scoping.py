@@ -60,6 +60,9 @@ class ScopeRow:
     n: int
     auroc: float | None
     """Of this kind against the cleaned unrelated prompts; None for unrelated kinds."""
+    calibration_error: float
+    """Of the most probable edit's probability to be the own one; see ``calibration_error``.  Of a
+    kind that should fire together with the cleaned unrelated prompts, as ``auroc`` is."""
     recall: float | None
     """Fires, and the own edit is the most probable one or is among those applied."""
     own_edit: float | None
@@ -69,6 +72,8 @@ class ScopeRow:
     threshold: float
     threshold_from: str
     """``file``: set on the cleaned unrelated prompts of these very files; ``shipped``: fixed."""
+    accepted: float | None
+    """The share of false alarms that the threshold was set for; None for the shipped one."""
     cleaned: bool
     edits_in_memory: int
 
@@ -116,18 +121,18 @@ def measure_scope(
     *,
     edits: int,
     shipped: float,
-    false_alarms: float = 0.01,
+    false_alarms: Sequence[float] = (0.01,),
     max_edits: int = 4,
 ) -> list[ScopeRow]:
-    """Count every kind at the shipped threshold and at the one these files would choose.
+    """Count every kind at the shipped threshold and at those these files would choose.
 
     Args:
         probes: the prompts.
         judge: maps prompts to the edits that were judged beside each.
         edits: how many are in memory, for the rows.
         shipped: the classifier's fixed threshold.
-        false_alarms: the share of cleaned unrelated prompts that may fire when the threshold is
-            chosen on these very files.
+        false_alarms: the shares of cleaned unrelated prompts that may fire when a threshold is
+            chosen on these very files, one after the other.
         max_edits: edits applied to one prompt at most.
 
     Raises:
@@ -137,27 +142,35 @@ def measure_scope(
     if not probes:
         raise InvalidInputError("the data set has no probes to ask")
     judged = judge([probe.text for probe in probes])
-    best = np.array([max((one.probability for one in each), default=0.0) for each in judged])
+    tops = [max(each, key=lambda one: one.probability, default=None) for each in judged]
+    best = np.array([0.0 if top is None else top.probability for top in tops])
+    true = np.array(
+        [top is not None and top.edit in one.own for one, top in zip(probes, tops, strict=True)]
+    )
     clean = np.array([not probe.own and not probe.faulty for probe in probes])
     if not clean.any():
         raise InvalidInputError(
             "the data set has no unrelated prompts, so no threshold can be chosen on it; add a "
             "file that has some (FORMAT:FILE,FILE)"
         )
-    chosen = chosen_threshold(best[clean], false_alarms)
+    thresholds: list[tuple[str, float | None, float]] = [
+        ("file", rate, chosen_threshold(best[clean], rate)) for rate in false_alarms
+    ]
     rows = []
-    for name, threshold in (("file", chosen), ("shipped", shipped)):
+    for name, rate, threshold in (*thresholds, ("shipped", None, shipped)):
         for kind, cleaned in _groups(probes):
             at = [
                 i
                 for i, probe in enumerate(probes)
                 if probe.kind == kind and not (cleaned and probe.faulty)
             ]
+            beside = at + np.flatnonzero(clean).tolist() if probes[at[0]].own else at
             rows.append(
                 _row(
                     kind, [probes[i] for i in at], [judged[i] for i in at], best[at], best[clean],
-                    {"threshold": threshold, "threshold_from": name, "cleaned": cleaned,
-                     "edits_in_memory": edits},
+                    {"calibration_error": calibration_error(best[beside], true[beside]),
+                     "threshold": threshold, "threshold_from": name, "accepted": rate,
+                     "cleaned": cleaned, "edits_in_memory": edits},
                     max_edits,
                 )
             )  # fmt: skip
@@ -236,7 +249,10 @@ def _row(
     threshold = float(common["threshold"])
     fires = best >= threshold
     if not probes[0].own:
-        return ScopeRow(kind, len(probes), None, None, None, float(fires.mean()), **common)
+        return ScopeRow(
+            kind, len(probes), auroc=None, recall=None, own_edit=None,
+            false_alarms=float(fires.mean()), **common,
+        )  # fmt: skip
     recalled, owned = 0, 0
     for probe, each, firing in zip(probes, judged, fires.tolist(), strict=True):
         if not firing:
@@ -251,8 +267,9 @@ def _row(
         )
     own = owned / int(fires.sum()) if fires.any() else None
     return ScopeRow(
-        kind, len(probes), auroc(best, unrelated), recalled / len(probes), own, None, **common
-    )
+        kind, len(probes), auroc=auroc(best, unrelated), recall=recalled / len(probes),
+        own_edit=own, false_alarms=None, **common,
+    )  # fmt: skip
 
 
 def chosen_threshold(unrelated: Floats, rate: float) -> float:
@@ -279,3 +296,18 @@ def auroc(positives: Floats, negatives: Floats) -> float | None:
     below = np.searchsorted(ordered, positives, side="left")
     up_to = np.searchsorted(ordered, positives, side="right")
     return float((below + up_to).mean() / 2 / len(negatives))
+
+
+def calibration_error(probabilities: Floats, truth: npt.NDArray[np.bool_]) -> float:
+    """Return the mean gap of probability and frequency over ten equal bins, weighted by size.
+
+    Source: Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning".
+
+    Args:
+        probabilities: in [0, 1], at least one.
+        truth: of each, whether what was probable was so.
+
+    """
+    bins = np.minimum((probabilities * 10).astype(int), 9)
+    sums = np.bincount(bins, probabilities - truth, minlength=10)
+    return float(np.abs(sums).sum() / len(probabilities))

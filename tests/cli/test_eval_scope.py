@@ -49,10 +49,15 @@ def test_several_classifiers_are_measured_and_drawn_together(run: Run) -> None:
         row for row in ran.json if row["classifier"] == names[1]
     ]
     drawn = Path("recall.svg").read_text(encoding="utf-8")
+    assert [row["accepted"] for row in ran.json if row["threshold_from"] == "file"] == [0.01] * 4
+    assert all(0 <= row["calibration_error"] <= 1 for row in ran.json)
     firing = {row["kind"] for row in ran.json if row["recall"] is not None}
     assert firing and all(f"<!-- {name} -->" in drawn for name in (*firing, *names))
-    table = run(*command, "--plot", "again.png")
+    rates = ("--false-alarms", "0.01", "--false-alarms", "0.05")
+    table = run(*command, *rates, "--plot", "again.png")
     assert "in memory, cosine" in table.out and "drawn in again.png" in table.out
+    assert "file, 0.01" in table.out and "file, 0.05" in table.out
+    assert "calibration error" in table.out
     assert Path("again.png").read_bytes().startswith(b"\x89PNG")
 
 

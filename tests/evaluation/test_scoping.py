@@ -7,7 +7,9 @@ from memedit.errors import InvalidInputError
 from memedit.evaluation.cases import EditCase, Metric, Probe
 from memedit.evaluation.scoping import (
     Judged,
+    ScopeRow,
     auroc,
+    calibration_error,
     chosen_threshold,
     measure_scope,
     recall_curves,
@@ -91,6 +93,34 @@ def test_rows_count_what_was_judged() -> None:
     [chosen] = {row.threshold for row in rows if row.threshold_from == "file"}
     assert chosen == pytest.approx(0.4)
     assert all(row.edits_in_memory == 3 for row in rows)
+    # the most probable edit is the own one of Arda's capital only; 0.4 is said of the anthem's
+    assert rephrase.calibration_error == pytest.approx((0.1 + 0.8 + 0.4) / 3)
+    assert found["Reasoning", False].calibration_error == pytest.approx((0.7 + 0.4) / 2)
+    assert found["Relation_Specificity", True].calibration_error == pytest.approx(0.4)
+
+
+def test_a_threshold_is_chosen_for_every_share_of_false_alarms() -> None:
+    further = asked(Metric.LOCALITY, "Relation_Specificity", "The anthem of Cree is", "Hymn")
+    _, probes = scope_probes([*CASES, case("toy[3]", "Cree", further)])
+    said = SAID | {
+        "The anthem of Arda is": [Judged(0, 0.85, 0.0)],
+        "The anthem of Cree is": [Judged(3, 0.3, 0.0)],
+    }
+
+    def rows(*rates: float) -> list[ScopeRow]:
+        return measure_scope(
+            probes, lambda texts: [said[one] for one in texts], edits=4, shipped=0.5,
+            false_alarms=rates,
+        )  # fmt: skip
+
+    found = rows(0.0, 0.5)
+    assert [row.accepted for row in found] == [0.0] * 4 + [0.5] * 4 + [None] * 4
+    assert found == rows(0.0)[:4] + rows(0.5)
+    strict, lax, shipped = (row for row in found if row.kind == "Reasoning")
+    assert (strict.threshold, lax.threshold) == pytest.approx((0.85, 0.3))
+    assert (strict.recall, lax.recall, shipped.recall) == (0.0, 1.0, 1.0)
+    alarms = [row.false_alarms for row in found if row.false_alarms is not None and row.cleaned]
+    assert alarms == [0.0, 0.5, 0.5]
 
 
 def test_curves_are_the_recall_of_the_rows_at_every_threshold() -> None:
@@ -133,3 +163,12 @@ def test_auroc_against_every_pair() -> None:
     every = [(u > d) + (u == d) / 2 for u in ups for d in downs]
     assert auroc(ups, downs) == pytest.approx(float(np.mean(every)))
     assert auroc(ups, np.array([])) is None
+
+
+def test_calibration_error_is_the_gap_within_bins() -> None:
+    sure = np.full(20, 0.95)
+    assert calibration_error(sure, np.array([True] * 19 + [False])) == pytest.approx(0)
+    assert calibration_error(sure, np.zeros(20, bool)) == pytest.approx(0.95)
+    # in one bin gaps make up for each other, between bins they do not
+    assert calibration_error(np.array([0.5, 0.55]), np.array([True, False])) == pytest.approx(0.025)
+    assert calibration_error(np.array([0.4, 1.0]), np.array([True, False])) == pytest.approx(0.8)
