@@ -107,7 +107,8 @@ def save_rivals_plot(
 
 def _draw(axes: Axes, curves: Mapping[str, Curve], accepted: Sequence[float], prompts: int) -> None:
     for place, (name, points) in enumerate(curves.items()):
-        alarms, fired = [x for x, _ in points], [y for _, y in points]
+        corners = _corners(points)
+        alarms, fired = [x for x, _ in corners], [y for _, y in corners]
         axes.plot(alarms, fired, drawstyle="steps-post", color=color(place), label=name)
     for rate in accepted:
         axes.axvline(rate, color="#888888", linewidth=0.8, linestyle="--")
@@ -122,6 +123,18 @@ def _draw(axes: Axes, curves: Mapping[str, Curve], accepted: Sequence[float], pr
     axes.set_xticks([0.0, *powers], ["0", *(f"{tick:g}" for tick in powers)])
     axes.minorticks_off()
     axes.set_ylim(0, 1.02)
+
+
+def _corners(points: Curve) -> list[tuple[float, float]]:
+    """Leave out the points of a curve between which nothing turns: they make files large."""
+    kept: list[tuple[float, float]] = []
+    for place, (x, y) in enumerate(points):
+        last = place == len(points) - 1
+        if not last and points[place + 1][0] == x:
+            continue  # the step goes straight up to a later one
+        if last or not kept or kept[-1][1] != y:
+            kept.append((x, y))
+    return kept
 
 
 def _save(figure: Figure, path: Path) -> None:
