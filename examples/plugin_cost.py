@@ -34,6 +34,7 @@ from memedit.engine.loading import load_model
 from memedit.evaluation.datasets import load_dataset
 from memedit.types import EditRequest
 
+UNIPROC = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 MODEL = "model"
 CODEBOOK = "memedit-codebook-1"
 WAYS = ("without the plugin", "plugin, no adapter", "plugin, codebook")
@@ -68,7 +69,9 @@ def server_of(
     command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     command += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--enable-lora", "--max-lora-rank", "64", "--max-loras", "4"]
-    command += ["--enforce-eager"]
+    # The worker within the engine's process, as on one GPU: on CPUs one of its own is the default,
+    # which spins for a second after each step and would take a core from the other server.
+    command += ["--enforce-eager", "--distributed-executor-backend", UNIPROC]
     env = dict(os.environ) | {
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",

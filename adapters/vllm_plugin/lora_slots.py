@@ -25,6 +25,7 @@ from memedit.adapters.vllm_plugin.checks import Kind, check_grace_fits, grace_bo
 from memedit.adapters.vllm_plugin.grace_table import Book, GraceTable
 from memedit.adapters.vllm_plugin.library import PREFIX
 from memedit.adapters.vllm_plugin.settings import GraceSettings, Served
+from memedit.adapters.vllm_plugin.token_slots import TokenSlots
 from memedit.errors import SettingsError
 
 MARK = "memedit_carries_codebooks"
@@ -78,12 +79,17 @@ def _with_tables(original: Callable[..., None]) -> Callable[..., None]:
         if not settings.layers:
             return
         # The language model's, where there are several.
-        token_slots = next(iter(self.punica_wrapper_mapping.values()))._token_lora_indices
+        wrapper = next(iter(self.punica_wrapper_mapping.values()))
+        self.memedit_slots = TokenSlots(wrapper, self.lora_slots)
         width = int(config.model_config.hf_config.get_text_config().hidden_size)
         grace_operation.define_operation()
         for layer, (name, mlp) in mlps_of(self.model, settings.layers).items():
             table = GraceTable(
-                self.lora_slots, settings.capacity, width, token_slots, config.model_config.dtype
+                self.lora_slots,
+                settings.capacity,
+                width,
+                self.memedit_slots.slots,
+                config.model_config.dtype,
             )
             self.memedit_tables[layer] = table
             looking_up(mlp, f"memedit.{name}", table, config.compilation_config)
@@ -116,7 +122,10 @@ def _writing_entries(original: Callable[..., bool]) -> Callable[..., bool]:
         fresh = original(self, lora_id)
         if fresh and self.memedit_tables:
             slot = self.lora_index_to_id.index(lora_id)
-            book: Book | None = getattr(self._registered_adapters[lora_id], "memedit_book", None)
+            lora = self._registered_adapters[lora_id]
+            book: Book | None = getattr(lora, "memedit_book", None)
+            self.memedit_slots.mark(slot, bare=getattr(lora, "memedit_bare", False))
+            self._last_mapping = None  # the same mapping may mean other things from now on
             for layer, table in self.memedit_tables.items():
                 table.write(slot, book.table if book and book.layer == layer else None)
         return fresh
@@ -174,4 +183,6 @@ def _empty(number: int) -> Any:
     weights: Any = importlib.import_module("vllm.lora.lora_weights").LoRALayerWeights
     nowhere = "memedit.nowhere"
     zero = weights(nowhere, 1, 1, torch.zeros(1, 1), torch.zeros(1, 1))
-    return kind(number, 1, {nowhere: zero})
+    lora = kind(number, 1, {nowhere: zero})
+    lora.memedit_bare = True
+    return lora

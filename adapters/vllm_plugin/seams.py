@@ -46,6 +46,9 @@ SEAMS = (
     ),
     Seam("vllm.lora.punica_wrapper.punica_cpu", "bgmv_expand", ("inputs",)),
     Seam("vllm.lora.punica_wrapper.punica_cpu", "bgmv_expand_slice", ("inputs",)),
+    Seam(
+        "vllm.lora.punica_wrapper.punica_base", "PunicaWrapperBase._update_base_metadata", ("self",)
+    ),
     Seam("vllm.v1.worker.worker_base", "WorkerBase.get_model", ("self",)),
     Seam("vllm.forward_context", "get_forward_context", ()),
     Seam("vllm.utils.torch_utils", "direct_register_custom_op", ("op_name", "mutates_args")),

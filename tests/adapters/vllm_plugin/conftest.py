@@ -53,14 +53,36 @@ class Registry:
         return self.resolvers[name]
 
 
+class PunicaWrapperBase:
+    def __init__(self) -> None:
+        self._token_lora_indices = torch.full((8,), -1)
+        self._sampler_indices = torch.full((8,), -1)
+        self.tokens = 0
+
+    @property
+    def token_lora_indices(self) -> torch.Tensor:
+        return self._token_lora_indices[: self.tokens]
+
+    @property
+    def sampler_indices(self) -> torch.Tensor:
+        return self._sampler_indices[: self.tokens]
+
+    def _update_base_metadata(self, mapping: list[int]) -> None:
+        self.tokens = len(mapping)
+        self._token_lora_indices[: self.tokens] = torch.tensor(mapping)
+        self._sampler_indices[: self.tokens] = torch.tensor(mapping)
+
+    def update_metadata(self, mapping: list[int]) -> None:
+        self._update_base_metadata(mapping)
+
+
 def managers() -> tuple[type[Any], type[Any]]:
     """Return fresh classes, since the plugin changes them."""
 
     class LoRAModelManager:
         def __init__(self, model: Any, max_num_seqs: int, *, vllm_config: Any) -> None:
             self.model, self.lora_slots = model, SLOTS
-            slots = torch.full((8,), -1)
-            self.punica_wrapper_mapping = {"m": SimpleNamespace(_token_lora_indices=slots)}
+            self.punica_wrapper_mapping = {"m": PunicaWrapperBase()}
             self.lora_index_to_id: list[int | None] = [None] * SLOTS
             self._registered_adapters: dict[int, Any] = {}
 
@@ -136,6 +158,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Any:
             "bgmv_expand_slice": bgmv_expand_slice,
         },
         "vllm.lora.punica_wrapper": {},
+        "vllm.lora.punica_wrapper.punica_base": {"PunicaWrapperBase": PunicaWrapperBase},
         "vllm.lora.punica_wrapper.punica_cpu": {
             "bgmv_expand": bgmv_expand,
             "bgmv_expand_slice": bgmv_expand_slice,

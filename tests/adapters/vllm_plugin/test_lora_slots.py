@@ -77,8 +77,7 @@ class Stack:
         return int(self.manager.lora_index_to_id.index(number))
 
     def mlp(self, layer: int, states: torch.Tensor, slots: list[int]) -> torch.Tensor:
-        indices = self.manager.punica_wrapper_mapping["m"]._token_lora_indices
-        indices[: len(slots)] = torch.tensor(slots)
+        self.manager.punica_wrapper_mapping["m"].update_metadata(slots)
         out: torch.Tensor = self.model.layers[layer].mlp(states)  # type: ignore[operator, union-attr]
         return out
 
@@ -125,6 +124,25 @@ def test_a_slot_that_passes_on_keeps_nothing(stack: Stack, tmp_path: Path) -> No
     assert lora.loras == {"module": "real"}
     assert stack.activate(2) == slot
     assert stack.manager.memedit_tables[1].used == [0] * SLOTS
+
+
+def test_kernels_see_tokens_of_codebooks_as_without_a_lora(stack: Stack, tmp_path: Path) -> None:
+    stack.load(write_grace(tmp_path / "memedit-a-1"), 1)
+    stack.load(write_lora(tmp_path / "memedit-b-1"), 2)
+    book, lora = stack.activate(1), stack.activate(2)
+    wrapper = stack.manager.punica_wrapper_mapping["m"]
+    for mapping in ([book, lora, -1, book], [-1, -1], [lora], [book]):
+        wrapper.update_metadata(mapping)
+        seen = [lora if slot == lora else -1 for slot in mapping]
+        assert wrapper.token_lora_indices.tolist() == seen
+        assert wrapper.sampler_indices.tolist() == seen
+        assert stack.manager.memedit_slots.slots[: len(mapping)].tolist() == mapping
+    stack.manager.lora_index_to_id[book] = None
+    stack.load(write_lora(tmp_path / "memedit-c-1"), 3)
+    assert stack.activate(3) == book
+    assert stack.manager._last_mapping is None, "the mapping is gone over again"
+    wrapper.update_metadata([book, lora])
+    assert wrapper.token_lora_indices.tolist() == [book, lora]
 
 
 def test_what_does_not_fit_is_refused(stack: Stack, tmp_path: Path) -> None:
