@@ -110,6 +110,7 @@ class PatchedRows(RowChoice):
         self._open_by: Tensor | None = None
         self._tokens: Tensor | None = None
         self._ids: Tensor | None = None
+        self._keep: Tensor | None = None
         self._inside = False
 
     def _open(self, states: Tensor) -> Tensor:
@@ -125,6 +126,8 @@ class PatchedRows(RowChoice):
         super()._before(module, args, kwargs)
         ids: Any = args[0] if args else kwargs.get("input_ids")
         self._ids = None
+        keep: Any = kwargs.get("logits_to_keep")
+        self._keep = keep if isinstance(keep, Tensor) and keep.ndim else None
         if ids is None:
             return
         mask: Any = kwargs.get("attention_mask")
@@ -172,15 +175,20 @@ class PatchedRows(RowChoice):
         at = (chosen >= 0).nonzero()[:, 0].tolist()
         said = self._said([tokens[row][tokens[row] >= 0].tolist() for row in at], chosen[at])
         logits: Tensor = output.logits.clone()
-        skipped = tokens.shape[1] - logits.shape[1]  # those of a prompt's other tokens
+        width = tokens.shape[1]
+        if self._keep is not None:  # of this run's columns
+            places = self._keep.to(tokens.device) + earlier
+        else:  # all of them, or the last
+            places = torch.arange(width - logits.shape[1], width, device=tokens.device)
         for row, theirs in zip(at, said, strict=True):
-            columns = (tokens[row] >= 0).nonzero()[:, 0]
+            real = tokens[row] >= 0
+            own = torch.where(real, real.cumsum(0) - 1, -1)[places]  # of the row's own tokens
             # of a prompt only its end counts: what was asked is not answered before it was read
             first = earlier if earlier or self._last is None else int(self._last[row])
-            kept = columns >= max(skipped, first)
-            there = (columns[kept] - skipped).to(logits.device)
+            kept = (own >= 0) & (places >= first)
+            there = kept.nonzero()[:, 0].to(logits.device)
             mine = logits[row, there].float().log_softmax(-1)
-            other = theirs[kept.to(theirs.device)].float().log_softmax(-1)
+            other = theirs[own[kept].to(theirs.device)].float().log_softmax(-1)
             gate = functional.logsigmoid(torch.stack([opened[row], -opened[row]]).to(mine))
             logits[row, there] = torch.logaddexp(gate[0] + other, gate[1] + mine).to(logits.dtype)
         output.logits = logits

@@ -135,3 +135,23 @@ def test_a_trained_gate_is_for_its_model_and_travels_with_the_adapter(tmp_path: 
         load_part(tmp_path / "nowhere", "language-patches", part.base, SHAPES)
     with pytest.raises(InvalidInputError, match="statement"):
         LanguagePatchesConfig(text="Imagine")
+
+
+def test_logits_of_some_columns_are_those_of_all() -> None:
+    """Scoring asks for the columns in front of a target alone, which are not the last ones."""
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    adapter = LanguagePatches(LanguagePatchesConfig(layer=1, search=SearchConfig(steps=60)))
+    adapter.learn(model, tokenizer, [FACT], edits=[EditVersion("e", 1)])
+    own, other = (encode_prompt(tokenizer, one).ids for one in (FACT.prompt, "Bread is made of"))
+    rows = pad([Tokens(own, (9, 10, 11)), Tokens(other, (9,))], tokenizer)
+    with adapter._attached(model) as at_work, torch.no_grad():
+        with at_work.prompts_end(rows.prompt_last):
+            whole = model(**rows.inputs(model)).logits
+        for columns in ([2, 3, 4], [len(own) - 1, len(own)], [0]):
+            keep = torch.tensor(columns)
+            with at_work.prompts_end(rows.prompt_last):
+                some = model(**rows.inputs(model), logits_to_keep=keep).logits
+            assert torch.allclose(some, whole[:, keep], atol=1e-5)
+        with at_work.prompts_end(rows.prompt_last):
+            last = model(**rows.inputs(model), logits_to_keep=2).logits
+        assert torch.allclose(last, whole[:, -2:], atol=1e-5)
