@@ -258,7 +258,13 @@ def open_proxy(
         httpx2.Client(base_url=base, headers=headers, timeout=600.0, limits=limits) as http,
         Client(base, api_key=admin_key, timeout=600.0) as client,  # thousands of edits at once
     ):
-        model = ProxyModel(_sender(http), base, form=form, model=served)
+        send = _sender(http)
+        if send("GET", "/healthz", None, {}).status == 404:
+            raise SettingsError(
+                f"{base} answers, but is no memedit proxy (it has no /healthz); expected the "
+                "address of a running 'memedit serve'"
+            )
+        model = ProxyModel(send, base, form=form, model=served)
         yield model, Proxy(model, ClientStore(client), f"eval-{uuid4().hex[:12]}")
 
 

@@ -102,7 +102,7 @@ def settings_of_options(
         option: where they were given, for the error.
 
     Raises:
-        SettingsError: one is not of the form NAME=VALUE.
+        SettingsError: one is not of the form NAME=VALUE, or names another layer.
 
     """
     import json as parser
@@ -122,5 +122,7 @@ def settings_of_options(
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
                 raise SettingsError(f"{option} {text!r}: {part} was given a value of its own")
+        if place is found and last == "layer" and layer not in (None, read):
+            raise SettingsError(f"--layer {layer} and {option} {text} contradict; leave one out")
         place[last] = tuple(read) if isinstance(read, list) else read
     return found

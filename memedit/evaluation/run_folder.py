@@ -6,6 +6,7 @@
                     were worked by then, pauses not counted
     cost.jsonl      what editing took: a line per case, or per cases that were edited together
     rows.json       the summary
+    .lock           held by the process that is at work on the run
 
 A run that was broken off is gone on with: cases that are finished are not asked again, and lines of
 a case that is not are dropped.
@@ -13,8 +14,11 @@ a case that is not are dropped.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from memedit.evaluation.rows import Row, Scored
 from memedit.evaluation.run_differences import layers_said, unlike
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 LAYOUT = 2
 """What the lines mean; 2: tasks are mixed, and costs have no scoring and leave out what was held
 before. Runs that say nothing are older."""
@@ -46,7 +51,8 @@ class RunFolder:
         manifest: what is to be measured.
 
     Raises:
-        SettingsError: another run lies in the folder, or no folder can be made there.
+        SettingsError: another run lies in the folder, another process is at work on this one, or
+            no folder can be made there.
 
     """
 
@@ -58,6 +64,7 @@ class RunFolder:
             raise SettingsError(
                 f"{path} cannot be made a run's folder: {error.strerror or error}; choose another"
             ) from error
+        self._keep_others_out()
         self.manifest = dict(manifest)
         self._began = time.monotonic()
         known = self._manifest_there()
@@ -78,6 +85,23 @@ class RunFolder:
         self.write_manifest()
         self.done = {_unit(record) for record in self._lines("done.jsonl")}
         self._drop_unfinished()
+
+    def _keep_others_out(self) -> None:
+        """Have the folder to this process alone, as long as this object lives."""
+        try:
+            import fcntl  # not on Windows
+        except ImportError:
+            return
+        lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        weakref.finalize(self, os.close, lock)
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):  # else a file system without locks
+                raise SettingsError(
+                    f"another process is at work on {self.path}; wait for it, or choose another "
+                    "--report folder"
+                ) from error
 
     @property
     def worked(self) -> float | None:

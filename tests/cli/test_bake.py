@@ -133,3 +133,10 @@ def test_what_is_misused_is_said(
         ran = run(*common, *arguments)
         assert ran.code != 0 and said in ran.err, (arguments, ran.err)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_layer_is_said_once(run: Run, edits: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    common = ("bake", "--method", "ft-m", "--model", tiny_checkpoint, "--edits", edits)
+    ran = run(*common, "--layer", 1, "--set", "layer=0", "--into", tmp_path / "delta")
+    assert ran.code == 2 and "--layer 1 and --set layer=0 contradict" in ran.err
+    assert not (tmp_path / "delta").exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
 from tests.cli.conftest import Ran, Run
 
@@ -257,6 +258,12 @@ def test_what_cannot_be_measured_is_one_line(
     assert ran.code == code, ran.err
     line = ran.err.strip().splitlines()[-1]
     assert line.startswith("memedit: ") and said in line
+
+
+def test_a_server_that_is_no_proxy_is_told_from_one(run: Run, data: str, serve: Any) -> None:
+    server = serve(Starlette())
+    ran = run("eval", "--dataset", data, "--proxy", server.url)
+    assert ran.code == 2 and "answers, but is no memedit proxy" in ran.err
 
 
 def test_a_report_that_cannot_be_a_folder(

@@ -199,3 +199,11 @@ def test_without_an_erasure_nothing_can_be_asked(tmp_path: Path) -> None:
         "there is no erasure under which it could be asked",
         "expected an object, got int",
     ]
+
+
+def test_fields_that_nobody_reads_are_named(tmp_path: Path) -> None:
+    dataset = load(tmp_path, "knowedit", [{**FACT, "localty": {"Other": []}, "rephrase": ["x"]}])
+    assert len(dataset.cases) == 1
+    named = {fault.where: fault for fault in dataset.faults if "has no field" in fault.reason}
+    assert named.keys() == {"zsre_test[0].localty", "zsre_test[0].rephrase"}
+    assert not any(fault.dropped for fault in named.values())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +133,19 @@ def test_another_run_is_refused_in_words_and_everything_that_differs_is_told(
     assert "{" not in said and '"' not in said and "general" not in said
     with pytest.raises(SettingsError, match="another choice of cases: other ones of the data set"):
         RunFolder(tmp_path, {**run, "cases": "y"})
+
+
+def test_two_processes_are_not_at_work_on_one_run(tmp_path: Path) -> None:
+    held = RunFolder(tmp_path, manifest())
+    code = (
+        "import sys; from pathlib import Path; from memedit.errors import SettingsError\n"
+        "from memedit.evaluation.run_folder import RunFolder\n"
+        "try:\n    RunFolder(Path(sys.argv[1]), {'methods': ['none']})\n"
+        "except SettingsError as error:\n    print(error)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "another process is at work on" in said
+    del held
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "another process" not in said

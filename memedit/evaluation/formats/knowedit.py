@@ -36,6 +36,9 @@ OTHER_TOPIC = "Other_Topic"
 WORD_FOR_WORD = "word for word"
 """ConvSent's edit success by exact match: a floor wherever replies are free text."""
 _GROUPS = {"portability": Metric.PORTABILITY, "locality": Metric.LOCALITY}
+_OWN = {"case_id", "cond", "ground_truth", "id", "prompt", "subject", "target_new"}
+_FACT = {*_GROUPS, *_OWN, "rephrase_prompt"}
+_BIOGRAPHY = {*_GROUPS, "concept", "labels", "text"}
 _OPINION = "What do you think of {}?"
 
 
@@ -74,6 +77,14 @@ class KnowEdit(CaseFormat):
         _sentiments(usable, reading)
 
 
+def _name_unknown(draft: Draft, fields: dict[str, Any], known: set[str]) -> None:
+    """Name what nobody reads: a misspelt group would vanish with all its probes."""
+    for name in fields.keys() - known:
+        draft.fault(
+            f".{name}", f"the format has no field {name!r}, which is not read", dropped=False
+        )
+
+
 def _fact(draft: Draft, fields: dict[str, Any], task: str) -> EditCase:
     targets = alternatives(fields.get("target_new"))
     request = request_of(
@@ -85,6 +96,7 @@ def _fact(draft: Draft, fields: dict[str, Any], task: str) -> EditCase:
     )
     if "ground_truth" in fields and request.ground_truth is None:
         draft.fault(".ground_truth", "the old answer is blank", dropped=False)
+    _name_unknown(draft, fields, _FACT)
     draft.ask(Metric.EDIT_SUCCESS, "", ".prompt", request.prompt, targets)
     for rephrase in as_list(fields.get("rephrase_prompt")):
         draft.ask(Metric.GENERALITY, "", ".rephrase_prompt", rephrase, targets)
@@ -99,6 +111,7 @@ def _biography(draft: Draft, fields: dict[str, Any], task: str) -> EditCase:
         target_new=first(alternatives(fields["labels"])),
         statement=first(alternatives(fields["labels"])),
     )
+    _name_unknown(draft, fields, _BIOGRAPHY)
     answers = alternatives(fields["labels"])
     draft.ask(Metric.EDIT_SUCCESS, "", ".text", request.prompt, answers)
     _ask_groups(draft, fields)
