@@ -79,7 +79,7 @@ class KnowEdit(CaseFormat):
 
 def _name_unknown(draft: Draft, fields: dict[str, Any], known: set[str]) -> None:
     """Name what nobody reads: a misspelt group would vanish with all its probes."""
-    for name in fields.keys() - known:
+    for name in sorted(fields.keys() - known):
         draft.fault(
             f".{name}", f"the format has no field {name!r}, which is not read", dropped=False
         )
