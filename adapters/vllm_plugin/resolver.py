@@ -19,10 +19,12 @@ from memedit.adapters.vllm_plugin.library import PREFIX, AdapterLibrary
 from memedit.adapters.vllm_plugin.served_checkpoint import ServedCheckpoint, served_checkpoint
 from memedit.adapters.vllm_plugin.settings import Served
 from memedit.errors import InvalidInputError, MemeditError, MissingResourceError, NotFoundError
+from memedit.modeling.delta_files import file_sha256
 
 NAME = "memedit"
+FILES = (MANIFEST, PEFT_CONFIG, PEFT_TENSORS, TENSORS)
 
-Print = tuple[tuple[str, int, int, int], ...]
+Print = tuple[tuple[str, int, int, int, int], ...]
 
 
 class LibraryResolver:
@@ -34,7 +36,8 @@ class LibraryResolver:
         """What the server was started with, once ``MemeditRoutes`` knows it: with it, what does
         not fit is refused with its reason; without, by vLLM in general words."""
         self._bases: dict[str, ServedCheckpoint | None] = {}
-        self._prints: dict[str, Print] = {}
+        self._prints: dict[str, Print] = {}  # as of when it was last found to be good, by name
+        self._contents: dict[str, dict[str, str]] = {}  # as of when it was first served, by name
 
     async def resolve_lora(self, base_model_name: str, lora_name: str) -> Any:
         """Return the ``LoRARequest`` of an adapter; ``None`` for names that are not ours.
@@ -71,18 +74,34 @@ class LibraryResolver:
         """
         folder = self.library.folder(name)
         try:
+            now = print_of(folder)  # before they are read: what changes meanwhile shows later
             check_adapter(folder, self.base(base_model_name), self.served)
-            now = _print_of(folder)
+            contents = {one: file_sha256(folder / one) for one, *_ in now}
         except OSError as error:
             raise MissingResourceError(f"its files cannot be read: {error.strerror}") from error
         # vLLM keeps what it computed with an adapter under its name and path, so that another
         # content would be answered with the former one's.
-        if self._prints.setdefault(name, now) != now:
+        same = (
+            self._contents[name] == contents
+            if name in self._contents
+            else self._prints.get(name, now) == now
+        )
+        if not same:
             raise InvalidInputError(
                 "its files were changed since this server first served it; a version never "
-                "changes: write another one"
+                "changes: another content is another version"
             )
+        self._contents[name], self._prints[name] = contents, now
         return folder
+
+    def given(self, name: str, folder: Path) -> None:
+        """Take note that vLLM has an adapter, which it may have been given without being asked."""
+        if name not in self._contents:
+            self._prints[name] = print_of(folder)
+
+    def stands(self, name: str, folder: Path) -> bool:
+        """Tell whether an adapter's files are those that were last found to be good: no reading."""
+        return folder.is_dir() and print_of(folder) == self._prints.get(name)
 
     def base(self, model: str) -> ServedCheckpoint | None:
         """Return the checkpoint that vLLM's ``--model`` names, always the same object."""
@@ -108,25 +127,51 @@ def library_resolver() -> LibraryResolver | None:
 
 
 class StandingRequests(dict[str, Any]):
-    """vLLM's loaded adapters by name, without those of ours whose folder is gone.
+    """vLLM's loaded adapters by name, without those of ours whose files are not what they were.
 
-    vLLM would read it again when it next needs the adapter, and end.  So a name is forgotten with
-    its folder, and is then asked for anew, which is answered with 404.
+    vLLM would read them again when it next needs the adapter, and answer by the model alone.  So a
+    name is forgotten once its folder is gone or a file of it was touched, and is then asked for
+    anew: it is looked through again, and served, or refused with the reason.
     """
+
+    def __init__(self, requests: dict[str, Any], resolver: LibraryResolver) -> None:
+        super().__init__()
+        self._resolver = resolver
+        for name, request in requests.items():
+            self[name] = request
+
+    def __setitem__(self, name: str, request: Any) -> None:
+        super().__setitem__(name, request)
+        if (folder := self._folder(name)) is not None:
+            self._resolver.given(name, folder)
 
     def __contains__(self, name: object) -> bool:
         if not super().__contains__(name):
             return False
-        if isinstance(name, str) and name.startswith(PREFIX):
-            path = Path(self[name].lora_path)
-            if path.is_absolute() and not path.is_dir():
+        if isinstance(name, str):
+            folder = self._folder(name)
+            if folder is not None and not self._resolver.stands(name, folder):
                 del self[name]
                 return False
         return True
 
+    def _folder(self, name: str) -> Path | None:
+        """Return where an adapter of ours lies; ``None`` of others, and of what is no folder."""
+        path = Path(self[name].lora_path)
+        return path if name.startswith(PREFIX) and path.is_absolute() else None
 
-def _print_of(folder: Path) -> Print:
-    """Return by what a changed folder is noticed, without reading its files once more."""
-    names = (MANIFEST, PEFT_CONFIG, PEFT_TENSORS, TENSORS)
-    found = [(name, (folder / name).stat()) for name in names if (folder / name).exists()]
-    return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in found)
+
+def print_of(folder: Path) -> Print:
+    """Return by what a changed file is noticed without being read, for those that are there.
+
+    Size and times alone could be put back by who copies another file over one; the time of the
+    last change of the file's entry cannot.
+    """
+    found = []
+    for name in FILES:
+        try:
+            s = (folder / name).stat()
+        except OSError:
+            continue  # whoever reads it says why it cannot be
+        found.append((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns))
+    return tuple(found)

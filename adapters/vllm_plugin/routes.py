@@ -74,7 +74,7 @@ class MemeditRoutes:
         self._pusher = WeightPusher(engine_client, resolver.library, base)
         models = getattr(state, "openai_serving_models", None)
         if models is not None and hasattr(models, "lora_requests"):
-            models.lora_requests = StandingRequests(models.lora_requests)
+            models.lora_requests = StandingRequests(models.lora_requests, resolver)
 
     async def _info(self, request: Request) -> JSONResponse:
         return await self._answer(request, self._said)

@@ -172,7 +172,33 @@ def test_a_version_that_was_changed_is_refused(
     assert send(plugged.url, "POST", "/v1/unload_lora_adapter", body).status == 200
     shutil.rmtree(reference.library / name)
     write_lora(reference.library / name, factors_of(reference.low_rank(31)))
-    assert "write another one" in refused(plugged, name)
+    assert "another content is another version" in refused(plugged, name)
+
+
+@pytest.mark.parametrize("harm", ["cut", "overwritten", "replaced"])
+def test_an_adapter_that_was_harmed_after_it_was_put_out_is_refused(
+    plugged: PluggedVllm, reference: Reference, unharmed: None, harm: str
+) -> None:
+    """Else vLLM would read it again in a step of the batch, and the model alone would answer."""
+    ids, name = reference.prompts[3], f"memedit-{harm}-1"
+    folder = write_lora(reference.library / name, factors_of(reference.low_rank(50)))
+    tensors = folder / "adapter_model.safetensors"
+    before, whole = plugged.said(ids, name), tensors.read_bytes()
+    assert before != plugged.said(ids)
+    plugged.together([(ids, other) for other in list(reference.ways)[1:]], 2)  # takes all slots
+    if harm == "replaced":
+        other = write_lora(folder.parent / "other", factors_of(reference.low_rank(51)))
+        tensors.write_bytes((other / tensors.name).read_bytes())
+        shutil.rmtree(other)
+        expected = "another content is another version"
+    else:
+        tensors.write_bytes(whole[:-9] if harm == "cut" else b"\xff" * len(whole))
+        expected = "no whole safetensors file"
+    for _ in range(2):
+        said = refused(plugged, name)
+        assert f"the adapter '{name}' cannot be served" in said and expected in said
+    tensors.write_bytes(whole)
+    assert plugged.said(ids, name) == before, "what was put back is served again"
 
 
 def test_an_adapter_that_is_deleted_while_it_is_used_ends_nothing(
