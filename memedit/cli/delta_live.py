@@ -60,7 +60,7 @@ def apply(
     chosen = checked_id(name or folder.resolve().name)
     before = _in_force(server, plugin_key, api_key)
     shelf = Library(root)
-    stored = shelf.next_name(chosen)
+    stored = shelf.take_name(chosen)
     delta.save(shelf.folder(stored))
     try:
         said = _put(server, plugin_key, api_key, [*before, stored])

@@ -5,9 +5,12 @@
     LIBRARY/memedit-capitals-1/   adapter_config.json, adapter_model.safetensors, manifest.json
     LIBRARY/memedit-capitals-2/
     LIBRARY/memedit-codebook-1/   adapter.safetensors, manifest.json
+    LIBRARY/.versions/            an empty file for each name that was ever given
 
 A folder is there whole or not at all, is never changed, and is deleted late: a server that has it
-loaded reads it again at times, and ends when it is gone.
+loaded reads it again at times, and ends when it is gone.  A name is given once: servers and their
+caches know an adapter by its name alone, also when its folder is gone and the memory that knew of
+it is another one.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +37,7 @@ from memedit.library.manifest import (
 )
 from memedit.types import ADAPTER_NAME
 
+VERSIONS: Final = ".versions"
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -93,17 +98,18 @@ class Library:
             )
         return stored
 
-    def checked(self, name: str, base: str) -> StoredAdapter:
+    def checked(self, name: str, base: str, sha256: str = "") -> StoredAdapter:
         """Read an adapter and look through everything that a server would read of it.
 
         Args:
             name: of the adapter.
             base: fingerprint of the model that is served.
+            sha256: of its tensors when it was registered; empty: unknown.
 
         Raises:
             ConflictError: it was learned for another model.
             MissingResourceError: it is not there.
-            InvalidInputError: it is damaged; see ``check_stored``.
+            InvalidInputError: it is damaged, see ``check_stored``, or is not what was registered.
 
         """
         stored = self.read(name)
@@ -112,16 +118,25 @@ class Library:
                 f"{name} was learned for the model with fingerprint {stored.base[:12]}, served is "
                 f"{base[:12]} (adapters.base); on another model it does not do what was measured"
             )
+        if sha256 and stored.sha256 != sha256:
+            raise InvalidInputError(
+                f"{stored.folder} holds tensors with the SHA-256 {stored.sha256[:12]}, registered "
+                f"under that name were {sha256[:12]}; a version never changes: add another "
+                "content as another version"
+            )
         check_stored(stored)
         return stored
 
-    def add(self, source: Path, adapter_id: str | None = None) -> StoredAdapter:
+    def add(
+        self, source: Path, adapter_id: str | None = None, taken: Collection[str] = ()
+    ) -> StoredAdapter:
         """Copy a folder that ``memedit adapt`` or ``bake --as lora`` wrote into the library.
 
         Args:
             source: the folder; it is not changed.
             adapter_id: with a version behind it, it becomes the name; ``None`` takes one made of
                 the tensors' digest.  What is there under that id stays, this is its next version.
+            taken: names that are given elsewhere; see ``take_name``.
 
         Returns:
             The adapter as it lies in the library.
@@ -149,7 +164,7 @@ class Library:
             "registered_at": datetime.now(UTC).isoformat(),
         }
         while True:
-            name = self.next_name(chosen)
+            name = self.take_name(chosen, taken)
             manifest = {**stored.manifest, LIBRARY: {"name": name, **shelf}}
             if self._write(stored, name, manifest):
                 return self.read(name)
@@ -163,19 +178,51 @@ class Library:
         """
         folder = self.folder(name)
         gone = self._draft(name)
+        if folder.is_dir():
+            self._mark(name, again=True)  # an earlier memedit may have added it
         try:
             folder.rename(gone)  # at once out of sight, whatever happens next
         except OSError as error:
             raise MissingResourceError(f"{folder} cannot be removed: {error}") from error
         shutil.rmtree(gone, ignore_errors=True)
 
-    def next_name(self, adapter_id: str) -> str:
-        """Return the name of the version after those that are there."""
-        return f"memedit-{adapter_id}-{self._next_version(adapter_id)}"
+    def take_name(self, adapter_id: str, taken: Collection[str] = ()) -> str:
+        """Return the name of the next version, which nobody is given again.
 
-    def _next_version(self, adapter_id: str) -> int:
-        matches = (ADAPTER_NAME.fullmatch(name) for name in self.names())
-        return 1 + max((int(m[2]) for m in matches if m and m[1] == adapter_id), default=0)
+        Args:
+            adapter_id: what stands before the version.
+            taken: names that are given elsewhere, as by a memory that knows several libraries;
+                the version is above theirs, too.
+
+        Raises:
+            InvalidInputError: the library cannot be written.
+
+        """
+        while True:
+            known = (*self.names(), *self._marks(), *taken)
+            matches = (ADAPTER_NAME.fullmatch(name) for name in known)
+            highest = max((int(m[2]) for m in matches if m and m[1] == adapter_id), default=0)
+            name = f"memedit-{adapter_id}-{highest + 1}"
+            if self._mark(name):
+                return name
+
+    def _marks(self) -> list[str]:
+        marks = self.root / VERSIONS
+        return [one.name for one in marks.iterdir()] if marks.is_dir() else []
+
+    def _mark(self, name: str, *, again: bool = False) -> bool:
+        """Note for good that a name was given; tell whether it is the first time."""
+        marks = self.root / VERSIONS
+        try:
+            marks.mkdir(parents=True, exist_ok=True)
+            (marks / name).touch(exist_ok=again)
+            for folder in (marks, self.root):
+                _sync(folder)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise InvalidInputError(f"{self.root} cannot be written: {error}") from error
+        return True
 
     def _write(self, stored: StoredAdapter, name: str, manifest: dict[str, object]) -> bool:
         """Write a folder whole; tell whether nobody else was quicker to take that name."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ def test_what_is_added_is_found_with_everything_it_says(library: Library, tmp_pa
     assert set(stored.files) == {"adapter_config.json", "adapter_model.safetensors"}
     assert library.checked(stored.name, BASE) == stored
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
-    assert [path.name for path in library.root.iterdir()] == [stored.name], "no drafts are left"
+    left = {path.name for path in library.root.iterdir()} - {".versions"}
+    assert left == {stored.name}, "no drafts are left"
 
 
 def test_a_codebook_is_kept_and_says_what_it_needs(library: Library, tmp_path: Path) -> None:
@@ -63,6 +66,37 @@ def test_versions_count_up_and_names_come_of_the_tensors(library: Library, tmp_p
     assert "memedit-a-2" not in library.names()
     with pytest.raises(MissingResourceError):
         library.remove("memedit-a-2")
+
+
+def test_a_version_is_given_once(library: Library, tmp_path: Path) -> None:
+    """Servers and their caches know an adapter by its name, also when its folder is gone."""
+    source = write_lora(tmp_path / "lora", EDIT)
+    names = [library.add(source, "a").name for _ in range(3)]
+    library.remove(names[2])
+    assert library.add(source, "a").name == "memedit-a-4"
+    for one in library.root.glob("memedit-*"):  # by hand, without a word to us
+        shutil.rmtree(one)
+    assert Library(library.root).add(source, "a").name == "memedit-a-5"
+    assert library.take_name("a") == "memedit-a-6"
+    assert library.add(source, "a", {"memedit-a-8", "memedit-b-12", "x"}).name == "memedit-a-9"
+    assert library.add(source, "b").name == "memedit-b-1"
+
+
+def test_what_an_earlier_memedit_added_is_not_given_again(library: Library, tmp_path: Path) -> None:
+    source = write_lora(tmp_path / "lora", EDIT)
+    library.add(source, "a")
+    shutil.rmtree(library.root / ".versions")
+    library.remove("memedit-a-1")
+    assert library.add(source, "a").name == "memedit-a-2"
+
+
+def test_who_comes_together_gets_versions_of_their_own(library: Library, tmp_path: Path) -> None:
+    source = write_lora(tmp_path / "lora", EDIT)
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(lambda _: library.add(source, "a").name, range(24)))
+    assert sorted(names, key=lambda name: int(name[10:])) == [
+        f"memedit-a-{n + 1}" for n in range(24)
+    ]
 
 
 def _tensors(**more: Any) -> dict[str, Any]:
@@ -117,6 +151,9 @@ def test_what_was_damaged_since_is_refused_before_a_server_sees_it(
     stored = library.add(write_lora(tmp_path / "lora", EDIT), "a")
     with pytest.raises(ConflictError, match="another model"):
         library.checked(stored.name, "cd" * 32)
+    assert library.checked(stored.name, BASE, stored.sha256)
+    with pytest.raises(InvalidInputError, match="a version never changes"):
+        library.checked(stored.name, BASE, "0" * 64)
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         path = stored.folder / file
         whole = path.read_bytes()
