@@ -196,7 +196,14 @@ def _own(
             continue
         right = 0
         for one, route in known if threshold is not None else []:
-            chosen = selected(one.text, route.considered, threshold or 0.0, max_edits, namespaces)
+            chosen = selected(
+                one.query.text,
+                route.considered,
+                threshold or 0.0,
+                max_edits,
+                namespaces,
+                context=one.query.context,
+            )
             right += any(each.candidate.edit.id == one.edit for each in chosen.applied)
         shares[kind] = right / len(known)
     return shares

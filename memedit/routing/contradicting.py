@@ -63,6 +63,8 @@ class Why(StrEnum):
     PROBABILITY = "probability"
     """It is clearly the more probable one; of edits written at once the more probable one."""
     NEWEST = "newest"
+    LONGER_NAME = "longer_name"
+    """Its name stands in the prompt, and that of the other one only as a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Contest:
                 pair = one.candidate.edit, other.candidate.edit
                 names = [name for edit in pair for name in _names(edit)]
                 told = any(_SENTENCES.search(edit.request.prompt) for edit in pair)
-                if not told and not _JOINED.search(_without(self._asked, names)):
+                if not told and not joins_questions(self._asked, names):
                     yield pair
 
     def left_out(self, same: Collection[Pair]) -> tuple[LeftOut, ...]:
@@ -209,6 +211,13 @@ def answering_the_same(
     ]
     both = zip(unsure, said[::2], said[1::2], strict=True)
     return {pair for pair, one, other in both if one and other}
+
+
+def joins_questions(prompt: str, names: Sequence[str]) -> bool:
+    """Tell whether a prompt may ask several things; an "and" of one of the names joins none."""
+    return (
+        _JOINED.search(_without(asked_by(prompt), [asked_by(name) for name in names])) is not None
+    )
 
 
 def _has_several(asked: str) -> bool:

@@ -239,7 +239,11 @@ class Router:
             pair
             for query, decisions in found
             for pair in doubtful(
-                query.query.text, decisions, self._threshold(query), query.namespaces
+                query.query.text,
+                decisions,
+                self._threshold(query),
+                query.namespaces,
+                query.query.context,
             )
         )
         return answering_the_same(pairs, self._memory.encoder, self._classifier)
@@ -259,6 +263,7 @@ class Router:
             self._max_edits,
             query.namespaces,
             same,
+            query.query.context,
         )
         if not chosen.applied:
             return Route(

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from memedit.routing.contradicting import Contest, LeftOut, Pair, Why
-from memedit.types import Candidate, Edit, ScopeDecision, ScopeLabel
+from memedit.routing.nested_names import inside_longer
+from memedit.types import Candidate, Edit, QueryText, ScopeDecision, ScopeLabel
 
 
 def merged(candidates: Iterable[Candidate], k: int) -> tuple[Candidate, ...]:
@@ -45,14 +46,16 @@ def selected(
     max_edits: int,
     namespaces: Sequence[str],
     same: Collection[Pair] = (),
+    context: Sequence[str] = (),
 ) -> Selection:
     """Say which edits are applied to a prompt, and which are left out for others.
 
     Applied are the edits whose probability reaches ``threshold``: the direct ones before the
     dependent ones, at most ``max_edits``.  Of edits that give one prompt different answers only
     one is applied: of edits with the same prompt that of the namespace named first, and of those
-    the newest; of others see ``contradicting``.  Equal decisions stand in a fixed order, so that
-    equal requests become equal prompts.
+    the newest; of others see ``contradicting``.  Of two edits
+    of which one is named only within the name of the other the latter is; see ``nested_names``.
+    Equal decisions stand in a fixed order, so that equal requests become equal prompts.
 
     Args:
         prompt: what is asked.
@@ -61,10 +64,11 @@ def selected(
         max_edits: edits applied at most.
         namespaces: as the request names them.
         same: pairs of edits, as ``doubtful`` yields them, of which each answers the other's prompt.
+        context: earlier turns, oldest first, which the prompt may lean on.
 
     """
-    considered, concerned, left_out = _one_by_prompt(decisions, threshold, namespaces)
-    if len(concerned) > 1:  # most requests have none, and their prompts may be long
+    considered, concerned, left_out = _speaking(prompt, decisions, threshold, namespaces, context)
+    if len(concerned) > 1:
         left_out += Contest(prompt, concerned, namespaces).left_out(same)
     gone = {one.edit for one in left_out}
     applied = [one for one in concerned if one.candidate.edit.ref not in gone]
@@ -73,12 +77,33 @@ def selected(
 
 
 def doubtful(
-    prompt: str, decisions: Sequence[ScopeDecision], threshold: float, namespaces: Sequence[str]
+    prompt: str,
+    decisions: Sequence[ScopeDecision],
+    threshold: float,
+    namespaces: Sequence[str],
+    context: Sequence[str] = (),
 ) -> Iterator[tuple[Edit, Edit]]:
     """Yield the pairs of edits for which ``selected`` has to know whether they answer the same."""
-    _, concerned, _ = _one_by_prompt(decisions, threshold, namespaces)
+    _, concerned, _ = _speaking(prompt, decisions, threshold, namespaces, context)
     if len(concerned) > 1:
         yield from Contest(prompt, concerned, namespaces).doubtful()
+
+
+def _speaking(
+    prompt: str,
+    decisions: Sequence[ScopeDecision],
+    threshold: float,
+    namespaces: Sequence[str],
+    context: Sequence[str],
+) -> tuple[tuple[ScopeDecision, ...], list[ScopeDecision], tuple[LeftOut, ...]]:
+    """Return all decisions in order, those among which a contest is held, and what is out of it."""
+    considered, concerned, left_out = _one_by_prompt(decisions, threshold, namespaces)
+    if len(concerned) < 2:  # most requests have none, and their prompts may be long
+        return considered, concerned, left_out
+    nested = inside_longer(QueryText(prompt, tuple(context)), concerned)
+    gone = {one.edit for one in nested}
+    speaking = [one for one in concerned if one.candidate.edit.ref not in gone]
+    return considered, speaking, (*left_out, *nested)
 
 
 def _one_by_prompt(
