@@ -14,6 +14,7 @@ import numpy as np
 
 from memedit.errors import InvalidInputError
 from memedit.indexes.base import NO_KEY, Keys, SearchResult, Vectors
+from memedit.indexes.coarse import CoarseVectors, best_of, remove_rows
 
 faiss: Any = _faiss  # its own type stubs know neither keyword arguments nor numpy
 
@@ -51,38 +52,117 @@ class FaissStore(ABC):
         """
 
 
+COARSE_FROM = 4_096
+"""Vectors from which an exact search looks at rounded ones first."""
+
+
 class ExactStore(FaissStore):
-    """``IndexIDMap2`` over ``IndexFlatIP``: every vector is compared."""
+    """``IndexFlatIP``: nothing is missed.
+
+    From ``coarse_from`` vectors on a search compares all with the query rounded to a byte a number
+    (see ``CoarseVectors``), and the most similar of them in float32.  Where the bound on what
+    rounding changes does not rule out all others it takes more of them, and at last compares all
+    in float32.  So what it returns is what comparing all returns, to the bit; only of equally
+    similar vectors it may be others.
+
+    Args:
+        dim: length of a vector.
+        coarse_from: ``None``: always compare all in float32.
+
+    """
 
     kind = "exact"
 
-    def __init__(self, dim: int, index: Any = None) -> None:
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim)) if index is None else index
+    def __init__(self, dim: int, *, coarse_from: int | None = COARSE_FROM) -> None:
+        self._index = faiss.IndexFlatIP(dim)
+        self._keys = np.empty(0, dtype=np.int64)  # of each row
+        self._rows: dict[int, int] = {}
+        self._coarse_from = coarse_from
+        self._coarse: CoarseVectors | None = None
 
     def add(self, keys: Keys, vectors: Vectors) -> None:
         """Append."""
-        self._index.add_with_ids(vectors, keys)
+        first = int(self._index.ntotal)
+        self._index.add(vectors)
+        self._keys = np.concatenate([self._keys[:first], keys])
+        self._rows.update(zip(keys.tolist(), range(first, first + len(keys)), strict=True))
+        if self._coarse is not None and self._coarse.holds(vectors):
+            self._coarse.add(vectors)
+        elif self._coarse is not None or self._worth_rounding():
+            count = int(self._index.ntotal)
+            numbers = faiss.rev_swig_ptr(self._index.get_xb(), count * self._index.d)
+            self._coarse = CoarseVectors.made(numbers.reshape(count, self._index.d))
+
+    def _worth_rounding(self) -> bool:
+        return self._coarse_from is not None and self._index.ntotal >= self._coarse_from
 
     def remove(self, keys: Keys) -> None:
-        """Close the gaps; moves the vectors behind them."""
-        self._index.remove_ids(keys)
+        """Fill the gaps with the last vectors."""
+        rows = np.array([self._rows.pop(key) for key in keys.tolist()], dtype=np.int64)
+        before = int(self._index.ntotal)
+        n = before - len(rows)
+        if n == 0:
+            self._coarse = None  # what comes next may be of another size
+        holes = rows[rows < n]
+        moved = np.setdiff1d(np.arange(n, before), rows, assume_unique=True)
+        self._keys[holes] = self._keys[moved]
+        self._rows.update(zip(self._keys[holes].tolist(), holes.tolist(), strict=True))
+        self._keys = self._keys[:n]
+        remove_rows(self._index, self._index.get_xb(), holes, moved, n)
+        if self._coarse is not None:
+            self._coarse.remove(holes, moved, n)
 
     def search(self, queries: Vectors, k: int) -> SearchResult:
-        """Compare all."""
-        similarities, keys = self._index.search(queries, k)
-        return _cleaned(keys, similarities)
+        """Compare all, rounded where that is worth it."""
+        if self._coarse is None:
+            return self._flat(queries, k)
+        result = SearchResult.empty(len(queries), k)
+        unsure = np.arange(len(queries))
+        for looked_at in (max(128, 4 * k), 8 * max(128, 4 * k)):
+            if not len(unsure) or 4 * looked_at > self._index.ntotal:
+                break
+            asked = queries if len(unsure) == len(queries) else queries[unsure]
+            rows, beyond = self._coarse.search(asked, looked_at)
+            similarities = self._compared(asked, rows)
+            keys, best = best_of(self._keys[rows], similarities, k)
+            # not finite: nothing is known.  Else nothing beyond `rows` is as similar as the k-th.
+            sure = np.isfinite(beyond) & (best[:, -1] > beyond)
+            result.keys[unsure[sure]] = keys[sure]
+            result.similarities[unsure[sure]] = best[sure]
+            unsure = unsure[~sure]
+        if len(unsure):
+            whole = self._flat(np.ascontiguousarray(queries[unsure]), k)
+            result.keys[unsure], result.similarities[unsure] = whole.keys, whole.similarities
+        return result
+
+    def _compared(self, queries: Vectors, rows: Keys) -> Vectors:
+        """Return the similarities of each query to rows of its own, as a flat search has them."""
+        similarities = np.empty(rows.shape, dtype=np.float32)
+        self._index.compute_distance_subset(
+            len(queries),
+            faiss.swig_ptr(queries),
+            rows.shape[1],
+            faiss.swig_ptr(similarities),
+            faiss.swig_ptr(rows),
+        )
+        return similarities
+
+    def _flat(self, queries: Vectors, k: int) -> SearchResult:
+        similarities, rows = self._index.search(queries, k)
+        return _cleaned(np.where(rows >= 0, self._keys[rows], NO_KEY), similarities)
 
     def vectors(self, keys: Keys) -> Vectors:
-        """Copy the vectors out."""
-        return _reconstructed(self._index, keys)
+        """Copy the vectors out of the rows."""
+        rows = np.array([self._rows[key] for key in keys.tolist()], dtype=np.int64)
+        return _reconstructed(self._index, rows)
 
     def worn(self) -> bool:
         """Never: a removed vector leaves nothing behind."""
         return False
 
     def to_faiss(self, keys: Keys) -> tuple[Any, Keys]:
-        """Return the index with its map."""
-        return self._index, faiss.vector_to_array(self._index.id_map).astype(np.int64)
+        """Return the vectors as they are; rounded ones are made anew when they are loaded."""
+        return self._index, self._keys
 
 
 class InvertedStore(FaissStore):
@@ -141,7 +221,7 @@ class InvertedStore(FaissStore):
 
     def to_faiss(self, keys: Keys) -> tuple[Any, Keys]:
         """Return the vectors alone: the lists are trained anew when they are loaded."""
-        plain = ExactStore(self._index.d)
+        plain = ExactStore(self._index.d, coarse_from=None)
         plain.add(keys, self.vectors(keys))
         return plain.to_faiss(keys)
 
@@ -199,7 +279,7 @@ class GraphStore(FaissStore):
         short = np.flatnonzero((result.keys != NO_KEY).sum(axis=1) < wanted)
         if len(short):
             every = np.fromiter(self._rows, dtype=np.int64, count=len(self._rows))
-            exact = ExactStore(queries.shape[1])
+            exact = ExactStore(queries.shape[1], coarse_from=None)
             exact.add(every, self.vectors(every))
             full = exact.search(queries[short], k)
             result.keys[short], result.similarities[short] = full.keys, full.similarities
