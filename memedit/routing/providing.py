@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Final
 
 from memedit.routing.adapting import without_adapter
@@ -40,3 +40,16 @@ def provided(
         return [without_adapter(route, f"{FAILED}:{error.reason}") for route in routes]
     document.set_text("model", name)
     return list(routes)
+
+
+def foreseen_provided(route: Route, fault: Callable[[str], str | None] | None) -> Route:
+    """Return the route that ``provided`` would keep, as far as shows without asking the server.
+
+    Args:
+        route: what the router decided.
+        fault: says in a word why an adapter cannot be used, or ``None`` where nothing is known;
+            ``None``: of no adapter anything is.
+
+    """
+    why = None if route.adapter is None or fault is None else fault(route.adapter)
+    return route if why is None else without_adapter(route, f"{FAILED}:{why}")

@@ -148,6 +148,7 @@ class Proxy:
             namespace,
             *((self._enriching.put,) if self._enriching is not None else ()),
             agent=answerer.name if answerer is not None else None,
+            fault=None if self._residency is None else self._residency.fault,
         )
         self._pages = Pages(
             self._guard, self._metrics, self._upstream, Readiness(self._upstream, memory.stats)

@@ -16,6 +16,7 @@ from memedit.config import ServeSettings
 from memedit.errors import InvalidInputError, MemeditError
 from memedit.routing import RouteQuery, Router, wire_for
 from memedit.routing.answering import foreseen
+from memedit.routing.providing import foreseen_provided
 from memedit.routing.wire.base import NotRead, TextPrompt
 from memedit.serving.asgi import App, Receive, Reply, Scope, Send, header, read_body
 from memedit.serving.auth import Guard, Unauthorized
@@ -67,11 +68,13 @@ def create_edit_api(
     written: Callable[[Sequence[Edit]], None] = lambda edits: None,
     *,
     agent: str | None = None,
+    fault: Callable[[str], str | None] | None = None,
 ) -> App:
     """Make the ASGI app that answers everything under /memedit/.
 
     ``written`` is told of edits that are in the memory now, from any thread, and must not fail;
-    ``agent`` is the method that answers prompts which depend on edits, if one does.
+    ``agent`` is the method that answers prompts which depend on edits, if one does; ``fault`` says
+    in a word why an adapter cannot be used, if anything is known.
     """
     api = FastAPI(
         title="memedit edit API",
@@ -93,7 +96,7 @@ def create_edit_api(
         auto_error=False,
     )
     api.include_router(
-        _routes(router, memory, namespace, written, agent),
+        _routes(router, memory, namespace, written, agent, fault),
         prefix=PREFIX,
         dependencies=[Depends(key)],  # documents it; the check itself comes before all of this
         responses=_ERRORS,
@@ -143,6 +146,7 @@ def _routes(
     namespace: str,
     written: Callable[[Sequence[Edit]], None],
     agent: str | None,
+    fault: Callable[[str], str | None] | None,
 ) -> APIRouter:
     api = APIRouter()
 
@@ -229,7 +233,7 @@ def _routes(
             )
             for asked in given
         ]
-        decided = router.decide(queries)
+        decided = [foreseen_provided(one, fault) for one in router.decide(queries)]
         return Routes(
             routes=[
                 {"prompt": query.query.text, **foreseen(agent, asked, query, one).to_dict()}

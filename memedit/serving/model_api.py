@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -24,8 +24,6 @@ from memedit.routing import (
     Plan,
     Prepared,
     RequestOptions,
-    Route,
-    RouteQuery,
     UpstreamReply,
     WireFormat,
     prepare,
@@ -35,9 +33,11 @@ from memedit.routing import (
 from memedit.routing.answering import Answerer
 from memedit.routing.counterfactual import Counterfactual
 from memedit.routing.plan import Composer
+from memedit.serving.adapter_calls import is_refusal
 from memedit.serving.asgi import Receive, Reply, Scope, Send, read_body
 from memedit.serving.auth import Guard
 from memedit.serving.batcher import DecisionBatcher
+from memedit.serving.bridge import Bridge
 from memedit.serving.counterfactual import CounterfactualServer, CounterfactualUnavailable
 from memedit.serving.departure import UntilClientLeaves
 from memedit.serving.exchange import Exchange
@@ -48,6 +48,8 @@ from memedit.serving.upstream import Upstream, drained, pass_whole, relay, reque
 
 LONG_BODY = 2**18
 """Bodies beyond this are parsed in a thread: a millisecond and more that others need not wait."""
+FORGOTTEN = "forgotten"
+"""Why an adapter cannot be used that the served model takes, and then does not know."""
 LONGEST_ANSWER = 2**24
 """Of ``/tokenize`` and ``/detokenize``, in bytes."""
 
@@ -101,8 +103,11 @@ class ModelApi:
         ) as span:
             async with UntilClientLeaves(receive):
                 # A served model that was restarted has forgotten its adapters: it is given them
-                # once more, and then the edits go into the context instead.
-                for provide in (self._provide, self._provide, _no_longer):
+                # once more, and then the edits go into the context instead, as they do at once
+                # where it refuses an adapter.
+                provide: Callable[..., Coroutine[Any, Any, None]] = self._provide
+                again = True
+                while True:
                     async with AsyncExitStack() as held:
                         ready = partial(provide, held=held, headers=headers)
                         about = (wire, exchange, body, options, headers, ready)
@@ -115,8 +120,12 @@ class ModelApi:
                         span.set_attributes(
                             {"memedit.route": exchange.route, "memedit.reason": exchange.reason}
                         )
-                        if await self._forwarded(wire, exchange, prepared, scope, headers, send):
+                        lost = await self._forwarded(wire, exchange, prepared, scope, headers, send)
+                        if lost is None:
                             return
+                    if not again or lost.reason != FORGOTTEN:
+                        provide = partial(_unavailable, error=lost)
+                    again = False
 
     async def _forwarded(
         self,
@@ -126,17 +135,19 @@ class ModelApi:
         scope: Scope,
         headers: CIMultiDict[str],
         send: Send,
-    ) -> bool:
+    ) -> AdapterUnavailable | None:
         """Forward a request and pass its answer on.
 
-        False: nothing was passed on, since the served model does not know the adapter.
+        Returns:
+            Why nothing was passed on: the served model does not know the adapter, or refuses it.
+
         """
         if prepared.answer is not None:
             exchange.status = 200
             exchange.started = True
             exchange.bytes_out = len(prepared.answer.body)
             await own_reply(prepared.answer, prepared.headers).send(send)
-            return True
+            return None
         sent = headers
         if prepared.guard is not None:
             sent = headers.copy()
@@ -147,20 +158,24 @@ class ModelApi:
             exchange.status = response.status
             if prepared.adapter is not None and self._residency is not None:
                 self._metrics.adapter_requests.inc()
-                if response.status == 404:
+                if response.status in (400, 404):
                     said = await drained(response, LONGEST_ANSWER)
-                    if prepared.adapter.encode() in said:
-                        self._residency.forget(prepared.adapter)
-                        return False
+                    if response.status == 404 and prepared.adapter.encode() in said:
+                        await self._residency.forgotten(prepared.adapter, headers)
+                        return AdapterUnavailable(
+                            f"the served model forgot {prepared.adapter} twice", FORGOTTEN
+                        )
+                    if is_refusal(prepared.adapter, response.status, said):
+                        return self._residency.refused(prepared.adapter, said)
                     exchange.started = True
                     exchange.bytes_out = await pass_whole(response, send, prepared.headers, said)
-                    return True
+                    return None
             if prepared.guard is not None and response.status == 200:
                 await self._guarded(wire, exchange, prepared, response, send)
-                return True
+                return None
             exchange.started = True
             exchange.bytes_out = await relay(response, send, prepared.headers)
-            return True
+            return None
 
     async def _elsewhere(
         self,
@@ -271,7 +286,7 @@ class ModelApi:
 
         if not in_thread:
             return await run_async(plan, self._batcher.routes, ask, provide)
-        bridge = _Bridge(asyncio.get_running_loop(), self._batcher.routes, ask, provide)
+        bridge = Bridge(asyncio.get_running_loop(), self._batcher.routes, ask, provide)
         return await asyncio.to_thread(run_sync, plan, bridge, bridge.ask, bridge.provide)
 
     async def _ask(self, need: NeedUpstream, headers: CIMultiDict[str]) -> UpstreamReply:
@@ -293,33 +308,11 @@ def own_reply(answer: OwnAnswer, headers: Mapping[str, str]) -> Reply:
     return Reply(200, answer.body, answer.content_type.encode(), pairs)
 
 
-class _Bridge:
-    """Lets a plan that runs in a thread ask the event loop."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        routes: Callable[[Sequence[RouteQuery]], Coroutine[Any, Any, list[Route]]],
-        ask: Callable[[NeedUpstream], Coroutine[Any, Any, UpstreamReply]],
-        provide: Callable[[NeedAdapter], Coroutine[Any, Any, None]],
-    ) -> None:
-        self._provide = provide
-        self._loop = loop
-        self._routes = routes
-        self._ask = ask
-
-    def decide(self, queries: Sequence[RouteQuery]) -> list[Route]:
-        """Have the event loop's batcher decide."""
-        return asyncio.run_coroutine_threadsafe(self._routes(queries), self._loop).result()
-
-    def ask(self, need: NeedUpstream) -> UpstreamReply:
-        """Have the event loop ask the upstream."""
-        return asyncio.run_coroutine_threadsafe(self._ask(need), self._loop).result()
-
-    def provide(self, need: NeedAdapter) -> None:
-        """Have the event loop see to an adapter."""
-        asyncio.run_coroutine_threadsafe(self._provide(need), self._loop).result()
-
-
-async def _no_longer(need: NeedAdapter, *, held: AsyncExitStack, headers: CIMultiDict[str]) -> None:
-    raise AdapterUnavailable(f"the served model forgot {need.name} twice", "forgotten")
+async def _unavailable(
+    need: NeedAdapter,
+    *,
+    held: AsyncExitStack,
+    headers: CIMultiDict[str],
+    error: AdapterUnavailable,
+) -> None:
+    raise error

@@ -1,15 +1,14 @@
 """Which adapters the served model has loaded: each when first needed, until others need the room.
 
 vLLM forgets its adapters when it restarts, keeps as many as it is given, and ends when the folder
-of one that it has loaded is deleted.  So each is looked through before vLLM sees it, loaded once
-however many requests wait for it, kept while any request uses it, and unloaded before its folder
-may go.
+of one that it has loaded is deleted.  So each is looked through before vLLM sees it, and whenever
+its files were touched since; loaded once however many requests wait for it, kept while any request
+uses it, and unloaded before its folder may go.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections import Counter
@@ -20,27 +19,17 @@ from typing import Final
 from multidict import CIMultiDict
 
 from memedit.config import AdapterSettings
-from memedit.errors import (
-    ConflictError,
-    MemeditError,
-    MissingResourceError,
-    UpstreamError,
-)
-from memedit.library import Library
+from memedit.library import Inspection, Library
 from memedit.memory import AdapterView
 from memedit.routing import AdapterUnavailable
+from memedit.serving.adapter_calls import SHOWN, UNAUTHORIZED, AdapterCalls, only_credentials
 from memedit.serving.metrics import Metrics
-from memedit.serving.upstream import Upstream, drained
+from memedit.serving.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS: Final = 15.0
 """How often what was retired is looked for."""
-_LONGEST_ANSWER: Final = 2**20
-_SHOWN: Final = 300
-_LOAD: Final = b"/v1/load_lora_adapter"
-_UNLOAD: Final = b"/v1/unload_lora_adapter"
-_UNAUTHORIZED: Final = "unauthorized"
 
 
 class Residency:
@@ -67,7 +56,8 @@ class Residency:
     ) -> None:
         self._settings = settings
         self._library = library
-        self._upstream = upstream
+        self._inspection = Inspection(library, settings.base or "", self._registered)
+        self._calls = AdapterCalls(settings, upstream, str(library.root))
         self._metrics = metrics
         self._view = view
         self._refresh = refresh
@@ -123,9 +113,9 @@ class Residency:
             AdapterUnavailable: it cannot be used; ``reason`` is one word for why.
 
         """
-        credentials = _only_credentials(headers)
+        credentials = only_credentials(headers)
         await self._check_model(model, credentials)
-        if name in self._loaded:
+        if name in self._loaded and self._inspection.unchanged(name):
             self._loaded[name] = self._loaded.pop(name)
             return
         known = self._failed.get(name)
@@ -145,51 +135,99 @@ class Residency:
         # a client that leaves does not take the load away from those who wait for it too
         await asyncio.shield(task)
 
-    def forget(self, name: str) -> None:
-        """Take note that the served model does not know an adapter: it was restarted.
-
-        Then it knows none of the others either, and may be another model.
-        """
-        log.warning("the served model has forgotten %s: it was restarted", name)
+    async def forgotten(self, name: str, headers: CIMultiDict[str]) -> None:
+        """Take note that the served model does not know an adapter, and say why, if it shows."""
+        if not self._library.folder(name).is_dir():
+            log.warning(
+                "the served model no longer has %s: its folder is gone from %s",
+                *(name, self._library.root),
+            )
+            return self._drop(name)
+        if self._settings.loading == "resolver":
+            log.warning(
+                "the served model has no %s in its library, though it is in %s: "
+                "MEMEDIT_ADAPTER_LIBRARY must name that very folder",
+                *(name, self._library.root),
+            )
+            return self._drop(name)
+        others = set(self._loaded) - {name}
+        try:
+            served = set(await self._calls.models(only_credentials(headers)))
+        except AdapterUnavailable:
+            served = set()
+        if others & served:
+            log.warning(
+                "the served model no longer has %s, and has others still: it was unloaded there, "
+                "which is for the proxy to do",
+                name,
+            )
+            return self._drop(name)
+        if others:
+            log.warning("the served model has forgotten all adapters: it was restarted")
+        else:
+            log.warning(
+                "the served model has forgotten %s: it was restarted, or the adapter was unloaded "
+                "there",
+                name,
+            )
         self._loaded.clear()
         self._failed.pop(name, None)
-        self._bases = None
+        self._bases = None  # it may be another model
         self._metrics.adapters_loaded.set(0)
+
+    def refused(self, name: str, said: bytes) -> AdapterUnavailable:
+        """Take note that the served model lets no request go to an adapter, and return why."""
+        text = said.decode("utf-8", "replace")[:SHOWN]
+        error = AdapterUnavailable(
+            f"the served model refused it with status 400: {text}", "refused"
+        )
+        self._drop(name)
+        self._note(name, error)
+        return error
+
+    def fault(self, name: str) -> str | None:
+        """Say in a word what keeps an adapter from being used, as far as shows without asking.
+
+        For any thread; may read the adapter's files.
+        """
+        known = self._failed.get(name)
+        if known is not None and time.monotonic() < known[0]:
+            return known[1].reason
+        found = self._inspection.fault(name)
+        return None if found is None else found.reason
+
+    def _registered(self, name: str) -> str:
+        record = self._view().records.get(name)
+        return "" if record is None else record.sha256
+
+    def _drop(self, name: str) -> None:
+        self._loaded.pop(name, None)
+        self._metrics.adapters_loaded.set(len(self._loaded))
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         self._loading.pop(name, None)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, AdapterUnavailable):
-            if error.reason != _UNAUTHORIZED:  # of one client's key the others know nothing
-                self._failed[name] = (time.monotonic() + self._settings.retry_after, error)
-            self._metrics.adapter_loads.labels("load", error.reason).inc()
-            log.warning("the adapter %s cannot be used (%s): %s", name, error.reason, error)
+            self._note(name, error)
         elif error is not None:
             log.error("loading the adapter %s failed", name, exc_info=error)
 
+    def _note(self, name: str, error: AdapterUnavailable) -> None:
+        if error.reason != UNAUTHORIZED:  # of one client's key the others know nothing
+            self._failed[name] = (time.monotonic() + self._settings.retry_after, error)
+        self._metrics.adapter_loads.labels("load", error.reason).inc()
+        log.warning("the adapter %s cannot be used (%s): %s", name, error.reason, error)
+
     async def _load(self, name: str, credentials: CIMultiDict[str]) -> None:
-        try:
-            await asyncio.to_thread(self._library.checked, name, self._settings.base or "")
-        except MissingResourceError as error:
-            raise AdapterUnavailable(str(error), "missing") from error
-        except ConflictError as error:
-            raise AdapterUnavailable(str(error), "other-base") from error
-        except MemeditError as error:
-            raise AdapterUnavailable(str(error), "damaged") from error
+        fault = await asyncio.to_thread(self._inspection.fault, name)
+        if fault is not None:
+            if name in self._loaded:
+                self._unload(name)  # before the served model needs to read it again
+            raise AdapterUnavailable(fault.message, fault.reason)
+        if name in self._loaded:
+            return  # its files were touched, and are what they were
         if self._settings.loading == "runtime":
-            root = self._settings.served_library or str(self._library.root)
-            body = {"lora_name": name, "lora_path": f"{root.rstrip('/')}/{name}"}
-            status, said = await self._ask("POST", _LOAD, body, credentials)
-            if status == 404 and name not in said:
-                raise AdapterUnavailable(
-                    "the served model loads no adapters at run time; start vLLM with --enable-lora "
-                    "and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, or set adapters.loading to resolver",
-                    "not-supported",
-                )
-            if status != 200 and "already been loaded" not in said:
-                raise AdapterUnavailable(
-                    f"the served model refused it with status {status}: {said[:_SHOWN]}", "refused"
-                )
+            await self._calls.load(name, credentials)
         self._credentials = credentials  # they were good enough, also to unload it later
         self._loaded[name] = None
         self._metrics.adapter_loads.labels("load", "done").inc()
@@ -213,16 +251,12 @@ class Residency:
     async def _unloaded(self, name: str) -> None:
         if self._settings.loading == "resolver":
             return  # what vLLM found by itself it also drops by itself
-        try:
-            status, said = await self._ask("POST", _UNLOAD, {"lora_name": name}, self._credentials)
-            outcome = "done" if status in (200, 404) else "refused"
-        except AdapterUnavailable as error:
-            outcome, said = error.reason, str(error)
+        outcome, said = await self._calls.unload(name, self._credentials)
         self._metrics.adapter_loads.labels("unload", outcome).inc()
         if outcome == "done":
             log.info("unloaded the adapter %s", name)
         else:
-            log.warning("the adapter %s was not unloaded (%s): %s", name, outcome, said[:_SHOWN])
+            log.warning("the adapter %s was not unloaded (%s): %s", name, outcome, said)
 
     async def _sweep(self) -> None:
         """Unload what was retired, once nobody uses it."""
@@ -249,52 +283,11 @@ class Residency:
         if model is None:
             return
         if self._bases is None:
-            self._bases = await self._base_models(credentials)
+            served = await self._calls.models(credentials)
+            self._bases = frozenset(name for name, parent in served.items() if parent is None)
         if model not in self._bases:
             raise AdapterUnavailable(
                 f"the request asks for the model {model[:80]!r}, which is no base model that is "
-                f"served ({', '.join(sorted(self._bases))[:_SHOWN]})",
+                f"served ({', '.join(sorted(self._bases))[:SHOWN]})",
                 "other-model",
             )
-
-    async def _base_models(self, credentials: CIMultiDict[str]) -> frozenset[str]:
-        status, said = await self._ask("GET", b"/v1/models", None, credentials)
-        try:
-            cards = json.loads(said)["data"]
-            return frozenset(str(card["id"]) for card in cards if card.get("parent") is None)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise AdapterUnavailable(
-                f"the served model does not list its models: status {status}", "not-supported"
-            ) from error
-
-    async def _ask(
-        self, method: str, path: bytes, body: dict[str, str] | None, credentials: CIMultiDict[str]
-    ) -> tuple[int, str]:
-        headers = credentials.copy()
-        # A refused load makes vLLM reset the connection, so no other request may come to have it.
-        headers["connection"] = "close"
-        if body is not None:
-            headers["content-type"] = "application/json"
-        content = b"" if body is None else json.dumps(body).encode()
-        try:
-            async with self._upstream.request(
-                method, path, b"", headers, content, self._settings.load_timeout
-            ) as response:
-                answer = await drained(response, _LONGEST_ANSWER)
-        except UpstreamError as error:
-            raise AdapterUnavailable(str(error), "unreachable") from error
-        if response.status in (401, 403):
-            raise AdapterUnavailable(
-                f"the served model answered {path.decode()} with {response.status}; it wants "
-                "another key than the request's: set serve.upstream_api_key",
-                _UNAUTHORIZED,
-            )
-        return response.status, answer.decode("utf-8", "replace")
-
-
-def _only_credentials(headers: CIMultiDict[str]) -> CIMultiDict[str]:
-    kept: CIMultiDict[str] = CIMultiDict()
-    for name in ("authorization", "x-api-key"):
-        for value in headers.getall(name, []):
-            kept.add(name, value)
-    return kept

@@ -23,6 +23,8 @@ class FakeVllm:
     calls: list[tuple[str, str]] = field(default_factory=list)
     refuses: str = ""
     forgetful: bool = False
+    rejects: str = ""
+    """With memedit's plugin: what is said of every adapter that a request names."""
     wants: bytes | None = None
     hold: threading.Event | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -75,6 +77,9 @@ class FakeVllm:
             self.loaded.clear()
         if model not in {"m", "own-lora", *self.loaded}:
             return 404, {"error": {"message": f"The model `{model}` does not exist."}}
+        if self.rejects and model.startswith("memedit-"):
+            said = f"the adapter {model!r} cannot be served: {self.rejects}"
+            return 400, {"error": {"message": said, "param": "model", "code": 400}}
         if self.hold is not None and model.startswith("memedit-"):
             await asyncio.to_thread(self.hold.wait, 20)
         return 200, {"model": model, "content": body["messages"][-1]["content"]}
