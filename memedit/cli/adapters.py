@@ -34,16 +34,28 @@ AdapterId = Annotated[
 
 @app.command("list")
 def list_adapters(
-    memory: opt.MemoryUrl = None, config: opt.ConfigFile = None, json: opt.Json = False
+    library: LibraryDir = None,
+    memory: opt.MemoryUrl = None,
+    config: opt.ConfigFile = None,
+    json: opt.Json = False,
 ) -> None:
     """List the adapters that a memory knows, the edits they hold, and where they are deployed.
 
+    Where a library is named, 'folder gone' is said of those that are not in it: nobody can load
+    them, and their edits are written into prompts.
+
     Example: memedit adapters list --memory sqlite:///memedit.db
     """
+    from memedit.config import Settings
+    from memedit.library import Library
+
+    root = library if library is not None else Settings.read(config).adapters.library
+    there = None if root is None else set(Library(root).names())
     with opened(memory, config) as store:
         view = store.adapters.view()
         rows = [_described(record, store) for record in view.records.values()]
     for row in rows:
+        row["folder_gone"] = None if there is None else row["name"] not in there
         row["deployed"] = [
             {one.kind.value: one.target}
             for one in view.deployments.values()
@@ -85,14 +97,17 @@ def add(
 ) -> None:
     """Take an adapter into the library: from the next request on, prompts about its edits go there.
 
-    Its files are looked through first. Earlier versions under the same name are retired, unless
-    they are deployed.
+    Its files are looked through first; it must be for the model of adapters.base, where that is
+    set. It becomes the next version after all of its name that the library ever had or the memory
+    knows, from this library or another; those earlier ones are retired, unless they are deployed.
 
     Example: memedit adapters add lora/live --name capitals --library adapters
     """
-    from memedit.cli.registering import register
+    from memedit.cli.registering import check_served, register
+    from memedit.config import Settings
 
     root = library_of(library, config)
+    check_served(folder, Settings.read(config).adapters.base)
     with opened(memory, config) as store:
         stored, older = register(folder, root, name, store)
     if json:
@@ -232,4 +247,6 @@ def _standing(row: dict[str, Any]) -> str:
     if row["retired_at"] is not None:
         return f"retired {row['retired_at'][:16]}"
     places = [f"{kind} {name}" for one in row["deployed"] for kind, name in one.items()]
-    return f"deployed: {', '.join(places)}" if places else "live"
+    deployed = [f"deployed: {', '.join(places)}"] if places else []
+    gone = ["folder gone"] if row["folder_gone"] else []
+    return "; ".join([*gone, *deployed]) or "live"

@@ -49,7 +49,7 @@ def deploy(
     with opened(memory, config) as store:
         record = store.adapters.view().records.get(name)
         if record is not None and root is not None:
-            Library(root).checked(name, record.base)
+            Library(root).checked(name, record.base, record.sha256)
         before = store.adapters.deploy(name, kind, target, author=author)
         record = store.adapters.view().records.get(name)
         if record is None:

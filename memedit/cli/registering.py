@@ -100,7 +100,8 @@ def register(
             "no prompt may go to it; learn it again, for example with more steps"
         )
     shelf = Library(library)
-    stored = shelf.add(folder, adapter_id)
+    # of one id the memory knows all versions, whatever library they lie in
+    stored = shelf.add(folder, adapter_id, memory.adapters.view().records)
     record = AdapterRecord(
         stored.name,
         stored.base,
@@ -114,6 +115,29 @@ def register(
     except MemeditError:
         shelf.remove(stored.name)
         raise
+
+
+def check_served(folder: Path, served: str | None) -> None:
+    """Refuse an adapter that no request would go to, since another model is served.
+
+    Args:
+        folder: of the adapter.
+        served: ``adapters.base`` of the settings; ``None``: unknown.
+
+    Raises:
+        SettingsError: it was learned for another model.
+        MemeditError: there is no adapter in the folder.
+
+    """
+    from memedit.library.manifest import read_stored
+
+    base = read_stored(folder).base
+    if served is not None and base != served:
+        raise SettingsError(
+            f"{folder} was learned for the model with fingerprint {base[:12]}, adapters.base is "
+            f"{served[:12]}, so no request would go to it; learn it for the model that is served, "
+            "or set adapters.base to what 'memedit adapters fingerprint DIR' prints for that"
+        )
 
 
 def _all_silent(folder: Path, silent: Collection[str]) -> bool:

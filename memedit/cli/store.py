@@ -16,6 +16,7 @@ from memedit.types import Added, Edit, EditRequest, QueryText, Status, Surface
 if TYPE_CHECKING:
     from memedit.client.replies import RouteReport, SearchHit
     from memedit.config import Settings
+    from memedit.library import Inspection
     from memedit.memory import EditMemory
     from memedit.routing import Router
 
@@ -194,13 +195,14 @@ class LocalStore:
         from memedit.client.replies import report
         from memedit.routing import RouteQuery
         from memedit.routing.answering import foreseen
+        from memedit.routing.providing import foreseen_provided
 
         agent = self.settings.agent.method if self.settings.routing.dependent == "agent" else None
         spaces = self._spaces(namespaces)
         asked = [
             RouteQuery(query_of(prompt), Surface.CHAT, spaces, threshold) for prompt in prompts
         ]
-        decided = self._router.decide(asked)
+        decided = [foreseen_provided(one, self._fault) for one in self._router.decide(asked)]
         return [report(foreseen(agent, *one)) for one in zip(prompts, asked, decided, strict=True)]
 
     @cached_property
@@ -208,6 +210,20 @@ class LocalStore:
         from memedit.wiring import open_router
 
         return open_router(self.memory, self.settings, adapters=True, counterfactual=True)
+
+    def _fault(self, adapter: str) -> str | None:
+        found = self._inspection.fault(adapter) if self._inspection is not None else None
+        return None if found is None else found.reason
+
+    @cached_property
+    def _inspection(self) -> Inspection | None:
+        from memedit.library import Inspection, Library
+
+        chosen = self.settings.adapters
+        if chosen.library is None or chosen.base is None:
+            return None
+        records = self.memory.adapters.view().records
+        return Inspection(Library(chosen.library), chosen.base, lambda name: records[name].sha256)
 
     def _spaces(self, namespaces: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(namespaces or (self.settings.memory.namespace,))

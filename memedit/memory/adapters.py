@@ -94,8 +94,8 @@ class Adapters:
                     adapter_rows.retire(connection, name, record.created_at)
         except DuplicateKey as error:
             raise ConflictError(
-                f"an adapter {record.name} is registered already; versions are never replaced, "
-                "register the next one"
+                f"an adapter {record.name} is registered already; versions are never replaced. "
+                "'memedit adapters add' takes the next one that is free"
             ) from error
         return older
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +50,67 @@ def test_what_is_registered_is_listed_routed_to_retired_and_deleted(
     assert run("adapters", "prune", "--library", "lib", "--json").json == {"deleted": []}
     gone = run("adapters", "prune", "--older-than", 0, "--library", "lib", "--json").json
     assert gone == {"deleted": [registered]} and list(Path("lib").glob("memedit-*")) == []
+
+
+def test_what_is_not_there_or_is_damaged_is_not_said_to_be_live(
+    run: Run, registered: str, added: dict[str, Any]
+) -> None:
+    env = {"MEMEDIT_ADAPTERS__LIBRARY": "lib", "MEMEDIT_ADAPTERS__BASE": BASE}
+    question = "The capital of Quendoria is"
+
+    def told() -> tuple[str, str | None, str | None]:
+        [line] = run("route", question, "--json", env=env).json
+        return line["action"], line["adapter"], line["note"]
+
+    assert told() == ("adapter", registered, None)
+    tensors = Path("lib") / registered / "adapter_model.safetensors"
+    whole = tensors.read_bytes()
+    tensors.write_bytes(whole[:-1])
+    assert told() == ("in_context", None, "adapter-failed:damaged")
+    tensors.write_bytes(whole)
+    assert told() == ("adapter", registered, None)
+    assert "folder gone" not in run("adapters", "list", env=env).out
+    shutil.rmtree(tensors.parent)
+    assert told() == ("in_context", None, "adapter-failed:missing")
+    assert "folder gone" in run("adapters", "list", env=env).out
+    assert "folder gone" in run("adapters", "list", "--library", "lib").out
+    [row] = run("adapters", "list", "--library", "lib", "--json").json
+    assert row["folder_gone"] is True
+    [row] = run("adapters", "list", "--json").json
+    assert row["folder_gone"] is None, "no library is named"
+    run("deploy", registered, "-n", "default")
+    assert "folder gone; deployed" in run("adapters", "list", "--library", "lib").out
+
+
+def test_a_name_goes_on_in_another_library_and_after_it_was_pruned(
+    run: Run, registered: str, tmp_path: Path
+) -> None:
+    second = run("adapters", "add", tmp_path / "lora", "--name", "capitals", "--library", "other")
+    assert second.code == 0, second.err
+    assert "memedit-capitals-2" in second.out and f"retired: {registered}" in second.out
+    pruned = run("adapters", "prune", "--older-than", 0, "--library", "lib", "--json").json
+    assert pruned == {"deleted": [registered]}
+    assert run("adapters", "retire", "memedit-capitals-2").code == 0
+    gone = run("adapters", "prune", "--older-than", 0, "--library", "other", "--json").json
+    assert gone == {"deleted": ["memedit-capitals-2"]}
+    for library, name in (("lib", "memedit-capitals-2"), ("other", "memedit-capitals-3")):
+        ran = run(
+            *("adapters", "add", tmp_path / "lora", "--name", "capitals", "--library", library),
+            "--json",
+        )
+        assert ran.json["name"] == name, ran.err
+
+
+def test_an_adapter_for_another_model_than_is_served_is_refused(
+    run: Run, added: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = write_lora(tmp_path / "lora", f"{added['id']}@1")
+    arguments = ("adapters", "add", folder, "--name", "capitals", "--library", "lib")
+    ran = run(*arguments, env={"MEMEDIT_ADAPTERS__BASE": "cd" * 32})
+    assert ran.code == 2, ran.err
+    assert "fingerprint abababababab, adapters.base is cdcdcdcdcdcd" in ran.err
+    assert not Path("lib").exists() and run("adapters", "list", "--json").json == []
+    assert run(*arguments, env={"MEMEDIT_ADAPTERS__BASE": BASE}).code == 0
 
 
 def test_an_empty_library_is_said_to_be_one(run: Run, added: dict[str, Any]) -> None:
