@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memedit.indexes.names import Words, names_of, same_word, words_of
 from memedit.memory.asking import asked_by, prompts_of
 from memedit.routing.contradicting import LeftOut, Why, joins_questions
+from memedit.scope.name_spans import Span, as_words, inside, name_spans
 from memedit.scope.query import search_texts
 from memedit.types import Edit, Operation, QueryText, ScopeDecision
-
-Span = tuple[int, int]
-"""Places in the words of a text, the end exclusive."""
 
 
 def inside_longer(query: QueryText, concerned: Sequence[ScopeDecision]) -> tuple[LeftOut, ...]:
@@ -33,11 +30,14 @@ def inside_longer(query: QueryText, concerned: Sequence[ScopeDecision]) -> tuple
 
     """
     edits = [one.candidate.edit for one in concerned]
-    names = {edit.ref: frozenset(_words(_written(edit))) for edit in edits}
+    names = {edit.ref: as_words(_written(edit)) for edit in edits}
     if len(set(names.values())) < 2:
         return ()  # most often all are about one subject
-    found = [words_of(text) for text in search_texts(query)]
-    spans = {edit.ref: [_spans(words, edit) for words in found] for edit in edits}
+    texts = search_texts(query)
+    spans = {
+        edit.ref: [name_spans(text, edit.request.subject, edit.request.aliases) for text in texts]
+        for edit in edits
+    }
     asked = asked_by(query.text)
     out = []
     for edit in edits:
@@ -61,26 +61,10 @@ def _written(edit: Edit) -> tuple[str, ...]:
     return (edit.request.subject, *edit.request.aliases)
 
 
-def _spans(text: Words, edit: Edit) -> list[Span]:
-    """Find every whole name of an edit, none within another one."""
-    names = names_of(edit.request.subject, edit.request.aliases)
-    found = {
-        (at, at + len(name))
-        for name in _words(names)
-        for at in range(len(text.words) - len(name) + 1)
-        if all(map(same_word, text.words[at : at + len(name)], name))
-    }
-    return sorted(span for span in found if not any(_inside(span, other) for other in found))
-
-
-def _words(names: Sequence[str]) -> set[tuple[str, ...]]:
-    return {words_of(name).words for name in names} - {()}
-
-
 def _within(short: Sequence[Sequence[Span]], long: Sequence[Sequence[Span]]) -> bool:
     """Tell whether the one is named, and in every text only within a longer name of the other."""
     return bool(_all(short)) and all(
-        any(_inside(span, longer) for longer in theirs)
+        any(inside(span, longer) for longer in theirs)
         for own, theirs in zip(short, long, strict=True)
         for span in own
     )
@@ -88,7 +72,3 @@ def _within(short: Sequence[Sequence[Span]], long: Sequence[Sequence[Span]]) -> 
 
 def _all(spans: Sequence[Sequence[Span]]) -> list[Span]:
     return [span for each in spans for span in each]
-
-
-def _inside(one: Span, other: Span) -> bool:
-    return one != other and other[0] <= one[0] and one[1] <= other[1]
