@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from memedit.indexes.names import PART, SMALL_WORDS, words_of
+from memedit.indexes.names import PART, SMALL_WORDS, asked_forms, stored_forms, words_of
 
 _LETTERS: Final = {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"}
 _MORE: Final = {"\u0131": "i", "\u0259": "a", "\u0127": "h", "\u014b": "n", "\u2044": ""}
@@ -74,7 +74,7 @@ class NameGate:
         needed = min(math.ceil(PART * len(telling)), len(kept)) if telling else len(kept)
         self._needed[form], self._words[form] = needed, kept
         for word in kept:
-            for variant in _stored(word):
+            for variant in stored_forms(word):
                 if needed == 1:
                     self._alone[variant] = self._alone.get(variant, 0) + 1
                 else:
@@ -91,7 +91,7 @@ class NameGate:
         for form in self._forms.pop(key, ()):
             needed = self._needed.pop(form)
             for word in self._words.pop(form):
-                for variant in _stored(word):
+                for variant in stored_forms(word):
                     if needed == 1:
                         self._alone[variant] -= 1
                         if not self._alone[variant]:
@@ -110,7 +110,7 @@ class NameGate:
             return True
         found: dict[int, set[str]] = {}
         for word in dict.fromkeys(words):
-            for variant in _asked(word):
+            for variant in asked_forms(word):
                 if variant in self._alone:
                     return True
                 for form, stored in self._joint.get(variant, ()):
@@ -127,16 +127,3 @@ def _spellings(name: str) -> Sequence[tuple[str, ...]]:
     if not words:
         return ()
     return (words, tuple(word.translate(_SPELLED) for word in words))
-
-
-def _stored(word: str) -> tuple[str, ...]:
-    return (word, f"{word[:-1]}-") if len(word) >= 5 else (word,)
-
-
-def _asked(word: str) -> tuple[str, ...]:
-    """Return what finds all words that are the same as this one; see ``names.same_word``."""
-    if len(word) >= 5:
-        return (word, f"{word}-", word[:-1])
-    if len(word) == 4:
-        return (word, f"{word}-", word[:-1]) if word[-1] == "s" else (word, f"{word}-")
-    return (word,)

@@ -60,6 +60,26 @@ def same_word(word: str, name: str) -> bool:
     return len(short) >= 4 and len(long) - len(short) == 1 and long.startswith(short)
 
 
+def stored_forms(word: str) -> tuple[str, ...]:
+    """Return what a word of a name is found by; see ``asked_forms``."""
+    return (word, f"{word[:-1]}-") if len(word) >= 5 else (word,)
+
+
+def asked_forms(word: str) -> tuple[str, ...]:
+    """Return what finds, among ``stored_forms``, every word that is the same as this one.
+
+    ``same_word`` says which those are; a plural s of a short word is overlooked too.
+
+    >>> set(stored_forms("lovelace")) & set(asked_forms("lovelaces"))
+    {'lovelace'}
+    """
+    if len(word) >= 5:
+        return (word, f"{word}-", word[:-1])
+    if len(word) == 4:
+        return (word, f"{word}-", word[:-1]) if word[-1] == "s" else (word, f"{word}-")
+    return (word,)
+
+
 def names_of(subject: str, aliases: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names to look for: subject, aliases, and each without a title after it.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -24,11 +25,13 @@ from memedit.scope.onnx_session import open_session
 from memedit.scope.pair_input import HIDDEN, PairTokenizer, Row
 from memedit.scope.pair_weights import read_graph
 from memedit.scope.query import search_texts
-from memedit.scope.subjects import Mention, find_mention, other_names
+from memedit.scope.subjects import KnownBy, Mention, find_mention, forms_asked, other_names
 from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
 
 MAX_BATCH_TOKENS = 4_096
 SHIPPED = "pair_model"
+_REMEMBERED = 4_096
+"""Edits whose names stay read: a few are near to prompts of any kind."""
 REPHRASES = 3
 """Stored rephrases of an edit that a prompt is judged beside, at most."""
 
@@ -92,6 +95,10 @@ class _Asked:
     named: float
 
 
+_Text = tuple[str, Words, Set[str]]
+"""A text that a query is searched for with, its words, and their ``asked_forms``."""
+
+
 @register("pair")
 class PairClassifier(ScopeClassifier):
     """Looks for the subject by its letters, and judges the relation by a small cross-encoder.
@@ -133,6 +140,7 @@ class PairClassifier(ScopeClassifier):
         self.threshold = threshold_of(threshold, self.settings.threshold)
         self.note: str | None = None
         self._by_similarity = Cosine()
+        self._known_by = lru_cache(_REMEMBERED)(_known_by)
 
     @classmethod
     def open(
@@ -156,12 +164,10 @@ class PairClassifier(ScopeClassifier):
         asked: list[list[_Asked | None]] = []
         pairs: dict[tuple[str, str], int] = {}
         for one in inputs:
-            texts = [(text, words_of(text)) for text in search_texts(one.query)]
+            texts = [_read(text) for text in search_texts(one.query)]
             row = [self._ask(texts, candidate) for candidate in one.candidates]
             asked.append(row)
-            for question in row:
-                if question is None:
-                    continue
+            for question in filter(None, row):
                 for edit in question.edits:
                     pairs.setdefault((question.prompt, edit), len(pairs))
         judged = self.judge(list(pairs))
@@ -192,14 +198,19 @@ class PairClassifier(ScopeClassifier):
             out[chosen] = grown / grown.sum(axis=1, keepdims=True)
         return out
 
-    def _ask(self, texts: Sequence[tuple[str, Words]], candidate: Candidate) -> _Asked | None:
+    def _known(self, request: EditRequest) -> KnownBy | None:
+        return self._known_by(request.subject, tuple(request.aliases), request.prompt)
+
+    def _ask(self, texts: Sequence[_Text], candidate: Candidate) -> _Asked | None:
         request = candidate.edit.request
-        if _is_its_own_subject(request):
+        known = self._known(request)
+        if known is None:
             return None
-        names = names_of(request.subject, request.aliases)
         best: tuple[str, Words, Mention] | None = None
-        for text, words in texts:
-            mention = find_mention(words, names)
+        for text, words, asked in texts:
+            if not known.may_stand_in(asked):
+                continue
+            mention = find_mention(words, known.names)
             if mention is not None and (best is None or mention.coverage > best[2].coverage):
                 best = (text, words, mention)
         if best is None:
@@ -208,7 +219,7 @@ class PairClassifier(ScopeClassifier):
         prompt = text[: mention.start] + HIDDEN + text[mention.end :]
         named = 1.0
         if mention.coverage < 1:
-            beside = other_names(text, words, mention, names)
+            beside = other_names(text, words, mention, known.names)
             named = self.settings.named(mention.coverage, candidate.similarity, *beside)
         return _Asked(prompt, hidden_edits(request), named)
 
@@ -219,7 +230,7 @@ class PairClassifier(ScopeClassifier):
         judged: Floats,
         places: Mapping[tuple[str, str], int],
     ) -> ScopeDecision:
-        if question is None and _is_its_own_subject(candidate.edit.request):
+        if question is None and self._known(candidate.edit.request) is None:
             direct = self._like(candidate.similarity)
             label = ScopeLabel.DIRECT if direct >= self.threshold else ScopeLabel.UNRELATED
             return ScopeDecision(candidate, label, direct, 0.0, 1.0 - direct)
@@ -250,11 +261,17 @@ def shipped_folder() -> Path:
     return Path(str(resources.files("memedit.scope").joinpath(SHIPPED)))
 
 
-def _is_its_own_subject(request: EditRequest) -> bool:
-    """Tell whether nothing but the prompt says what an edit is about: no name, or all of it."""
-    if not names_of(request.subject, request.aliases):
-        return True
-    return words_of(request.subject).words == words_of(request.prompt).words
+def _known_by(subject: str, aliases: Sequence[str], prompt: str) -> KnownBy | None:
+    """Return what an edit is known by; none where nothing but its prompt says what it is about."""
+    known = KnownBy.of(subject, aliases)
+    if not known.names or words_of(subject).words == words_of(prompt).words:
+        return None
+    return known
+
+
+def _read(text: str) -> _Text:
+    words = words_of(text)
+    return text, words, forms_asked(words)
 
 
 def hidden_edits(request: EditRequest) -> tuple[str, ...]:

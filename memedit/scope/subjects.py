@@ -6,10 +6,20 @@ What the prompt asks about the subject is another question: see ``pair``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from typing import Self
 
-from memedit.indexes.names import PART, SMALL_WORDS, Words, same_word, words_of
+from memedit.indexes.names import (
+    PART,
+    SMALL_WORDS,
+    Words,
+    asked_forms,
+    names_of,
+    same_word,
+    stored_forms,
+    words_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +30,40 @@ class Mention:
     end: int
     coverage: float
     """The share of the name's words that stand there, in (0, 1]; 1 for the whole name."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBy:
+    """What a text is searched for to find a subject; made once, since it costs more than a search.
+
+    ``KnownBy.of`` makes it.
+    """
+
+    names: tuple[str, ...]
+    """As ``names_of`` returns them."""
+    forms: frozenset[str]
+    """The ``stored_forms`` of their words."""
+
+    @classmethod
+    def of(cls, subject: str, aliases: Sequence[str] = ()) -> Self:
+        """Read the names."""
+        names = names_of(subject, aliases)
+        words = {word for name in names for word in words_of(name).words}
+        return cls(names, frozenset(form for word in words for form in stored_forms(word)))
+
+    def may_stand_in(self, asked: Set[str]) -> bool:
+        """Tell whether ``find_mention`` can find anything in a text; ``False`` is certain.
+
+        Args:
+            asked: the ``asked_forms`` of the text's words.
+
+        """
+        return not self.forms.isdisjoint(asked)
+
+
+def forms_asked(text: Words) -> Set[str]:
+    """Return the ``asked_forms`` of a text's words."""
+    return {form for word in text.words for form in asked_forms(word)}
 
 
 def find_mention(text: Words, names: Iterable[str]) -> Mention | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import torch
 from transformers import BertConfig, BertModel
 
 from memedit.errors import InvalidInputError, MissingResourceError
+from memedit.indexes.names import Words
 from memedit.scope.base import ScopeInput
 from memedit.scope.checkpoint import find_checkpoint
 from memedit.scope.pair import REPHRASES, PairClassifier, hidden_edits
 from memedit.scope.pair_input import HIDDEN, PairTokenizer
 from memedit.scope.pair_weights import read_weights, write_weights
+from memedit.scope.subjects import Mention, find_mention
 from memedit.types import Candidate, Edit, EditRequest, QueryText, ScopeLabel
 
 CONFIG = BertConfig(
@@ -164,3 +167,23 @@ def test_what_cannot_be_read_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="threshold"):
         PairClassifier(folder, threshold=2)
     assert PairClassifier(folder).classify([]) == []
+
+
+def test_a_prompt_is_not_searched_for_names_of_which_it_has_no_word(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[tuple[str, ...]] = []
+
+    def counted(words: Words, names: Iterable[str]) -> Mention | None:
+        searched.append(words.words)
+        return find_mention(words, names)
+
+    classifier = PairClassifier(folder)
+    one = candidate()
+    classifier.classify([ScopeInput(QueryText(f"Where was {one.edit.request.subject}?"), (one,))])
+    monkeypatch.setattr("memedit.scope.pair.find_mention", counted)
+    read = classifier._known_by.cache_info().misses
+    [[decision]] = classifier.classify([ScopeInput(QueryText("How do I bake bread?"), (one,))])
+    assert decision.unrelated == 1.0
+    assert searched == []
+    assert classifier._known_by.cache_info().misses == read == 1  # its names were read before

@@ -1,9 +1,16 @@
 """Where a prompt names a subject, whole or in part."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memedit.indexes.names import names_of, words_of
-from memedit.scope.subjects import find_mention, other_names
+from memedit.scope.subjects import KnownBy, find_mention, forms_asked, other_names
+
+WORD = st.sampled_from(
+    ["ada", "the", "of", "Love", "lace", "loves", "lov", "Río", "boss", "bos", "bosse", "год"]
+)
+NAME = st.lists(WORD, min_size=1, max_size=4).map(" ".join)
 
 
 def found(text: str, subject: str, *aliases: str) -> tuple[str, float] | None:
@@ -72,3 +79,23 @@ def test_words_of_other_names_beside_a_part(
     assert mention is not None
     assert mention.coverage < 1
     assert other_names(text, words, mention, names) == beside
+
+
+@given(
+    subject=NAME,
+    aliases=st.lists(NAME, max_size=2),
+    text=st.lists(WORD, max_size=8).map(", ".join),
+)
+def test_what_may_not_stand_in_a_text_is_not_found_there(
+    subject: str, aliases: list[str], text: str
+) -> None:
+    known, words = KnownBy.of(subject, aliases), words_of(text)
+    if find_mention(words, known.names) is not None:
+        assert known.may_stand_in(forms_asked(words))
+
+
+def test_most_texts_are_told_from_a_name_without_a_search() -> None:
+    known = KnownBy.of("Ada Lovelace", ["Countess of Lovelace"])
+    for text in ("Why does bread rest?", "Who is Adam?", ""):
+        assert not known.may_stand_in(forms_asked(words_of(text)))
+    assert known.may_stand_in(forms_asked(words_of("Is LOVELACES a word?")))
