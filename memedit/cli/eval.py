@@ -279,7 +279,7 @@ def evaluate(
             if model is not None and analysis:
                 whole = load_dataset(dataset, split=split).cases
                 analyse_edits(report, measured, data, variants, analysis, whole, cache)
-            written = write_report(report, report, compare or compared_before(kept))
+            written = write_report(report, report, compare or compared_before(kept.manifest))
     if json:
         print_json_array([shown(row) for row in rows])
     else:

@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -81,13 +81,14 @@ def manifest_of(
         "finished": None,
         "command": shlex.join(["memedit", *sys.argv[1:]]),
         "commands": [shlex.join(["memedit", *sys.argv[1:]])],
-        "versions": _versions(),
+        "versions": versions(),
         "faults": [asdict(fault) for fault in data.faults],
         "not_scored": [],
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of what measures, by package."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"memedit": __version__, "python": platform.python_version()}
@@ -179,12 +180,12 @@ def trained_parts(
     return [part.record(data.files) for part in parts]
 
 
-def compared_before(kept: RunFolder) -> Path | None:
+def compared_before(manifest: Mapping[str, Any]) -> Path | None:
     """Return the run that an earlier command compared this one with, as long as it is there."""
     from memedit.errors import MemeditError
     from memedit.evaluation.report.run import read_run
 
-    if not (named := kept.manifest.get("compare")):
+    if not (named := manifest.get("compare")):
         return None
     try:
         read_run(Path(named))

@@ -13,6 +13,7 @@ import typer
 from memedit.cli import options as opt
 from memedit.cli.output import print_json_array, print_table
 from memedit.cli.scope_fill import Filled, Memories, edits_of, further_edits, shortfall
+from memedit.cli.scope_report import keep_report, prepare_report
 from memedit.cli.scope_rivals import open_rivals
 
 if TYPE_CHECKING:
@@ -90,6 +91,14 @@ def scope(
         bool,
         typer.Option("--dropped", help="List on stderr what cleaning leaves out."),
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write report.html: the tables, and recall against false alarms drawn. In the "
+            "folder of a memedit eval run they become a part of that run's report.",
+        ),
+    ] = None,
     config: opt.ConfigFile = None,
     json: opt.Json = False,
 ) -> None:
@@ -112,6 +121,8 @@ def scope(
         from memedit.evaluation.plots_scope import check_scope_plot, save_rivals_plot
 
         check_scope_plot(plot)
+    if report is not None:  # before anything is measured
+        prepare_report(report)
     settings = Settings.read(config, {"scope": {"weights": weights}})
     data = load_dataset(dataset, limit=limit)
     need_cases(data)
@@ -168,14 +179,16 @@ def scope(
                 )
                 rows += [{"classifier": name} | _shown(row) for row in counted]
                 called = name if len(sizes) == 1 else f"{name}, {size:,} edits"
-                if plot is not None:
+                if plot is not None or report is not None:
                     curves[called] = recall_curves(probes, decisions)
                 if not json:  # each as soon as it is there: the next size may take long
                     title = f"{dataset}: {size:,} edits in memory, {name}"
                     print_table(columns, [_cells(row) for row in counted], title)
+    unrelated = sum(not probe.own and not probe.faulty for probe in probes)
     if plot is not None:
-        unrelated = sum(not probe.own and not probe.faulty for probe in probes)
         save_rivals_plot(curves, rates, unrelated, plot)
+    if report is not None:
+        keep_report(report, data, rows, curves, rates, unrelated)
     if json:
         print_json_array(rows)
     elif plot is not None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.evaluation.plots_trace import check_format
-from memedit.evaluation.report.svg import color
+from memedit.evaluation.report.svg import INK, color, dressed
+from memedit.evaluation.report.svg import figure as page_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,6 +78,22 @@ def save_rivals_plot(
             written.
 
     """
+    _save(rivals_figure(curves, accepted, prompts), path)
+
+
+def rivals_figure(
+    curves: Mapping[str, Mapping[str, Curve]],
+    accepted: Sequence[float],
+    prompts: int,
+    *,
+    on_page: bool = False,
+) -> Figure:
+    """Return what ``save_rivals_plot`` draws; ``on_page``: with the look of the report.
+
+    Raises:
+        InvalidInputError: nothing to draw.
+
+    """
     from matplotlib.figure import Figure
 
     kinds = list(next(iter(curves.values()), {}))
@@ -84,11 +101,19 @@ def save_rivals_plot(
         raise InvalidInputError("the data set has no prompts that should fire; nothing to draw")
     columns = min(3, len(kinds))
     rows = -(-len(kinds) // columns)
-    figure = Figure(figsize=(4.0 * columns + 1.0, 3.2 * rows + 0.8), layout="constrained")
+    width, height = 4.0 * columns + 1.0, 3.2 * rows + 0.8
+    if on_page:
+        figure = page_figure(width, height)
+    else:
+        figure = Figure(figsize=(width, height), layout="constrained")
+    ink = INK if on_page else "black"
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, kind in zip(grid, kinds, strict=False):
-        _draw(axes, {name: of[kind] for name, of in curves.items()}, accepted, prompts)
-        axes.set_title(kind)
+        _draw(axes, {name: of[kind] for name, of in curves.items()}, accepted, prompts, ink)
+        if on_page:
+            dressed(axes, kind.replace("_", " "), grid="y")
+        else:
+            axes.set_title(kind)
     for place in range(len(kinds), len(grid)):
         grid[place].set_visible(False)
         # the panel above is now the last of its column, whose ticks no other one says
@@ -99,22 +124,30 @@ def save_rivals_plot(
         loc="outside upper center",
         ncols=2 * columns,
         frameon=False,
+        labelcolor=ink,
     )
-    figure.supxlabel(f"false alarms: share of {prompts:,} unrelated prompts on which an edit fires")
-    figure.supylabel("recall: share of prompts on which the right edit fires")
-    _save(figure, path)
+    figure.supxlabel(
+        f"false alarms: share of {prompts:,} unrelated prompts on which an edit fires", color=ink
+    )
+    figure.supylabel("recall: share of prompts on which the right edit fires", color=ink)
+    return figure
 
 
-def _draw(axes: Axes, curves: Mapping[str, Curve], accepted: Sequence[float], prompts: int) -> None:
+def _draw(
+    axes: Axes,
+    curves: Mapping[str, Curve],
+    accepted: Sequence[float],
+    prompts: int,
+    ink: str = "black",
+) -> None:
     for place, (name, points) in enumerate(curves.items()):
-        corners = _corners(points)
+        corners = turns(points)
         alarms, fired = [x for x, _ in corners], [y for _, y in corners]
         axes.plot(alarms, fired, drawstyle="steps-post", color=color(place), label=name)
     for rate in accepted:
         axes.axvline(rate, color="#888888", linewidth=0.8, linestyle="--")
-        axes.annotate(
-            f"{rate:.3g}", (rate, 0.02), xytext=(3, 0), textcoords="offset points", fontsize=8
-        )
+        place_of_text = {"xytext": (3, 0), "textcoords": "offset points"}
+        axes.annotate(f"{rate:.3g}", (rate, 0.02), fontsize=8, color=ink, **place_of_text)
     least = 1 / max(prompts, 2)
     axes.set_xscale("symlog", linthresh=least)
     axes.set_xlim(0, 1)
@@ -125,7 +158,7 @@ def _draw(axes: Axes, curves: Mapping[str, Curve], accepted: Sequence[float], pr
     axes.set_ylim(0, 1.02)
 
 
-def _corners(points: Curve) -> list[tuple[float, float]]:
+def turns(points: Curve) -> list[tuple[float, float]]:
     """Leave out the points of a curve between which nothing turns: they make files large."""
     kept: list[tuple[float, float]] = []
     for place, (x, y) in enumerate(points):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.evaluation.report.run_folder import run_folder
 
 SERAC = Path(__file__).parents[2] / "examples" / "atlas" / "serac"
 DATASET = ("eval", "scope", "--dataset", "knowedit:cases.json")
@@ -61,6 +62,35 @@ def test_several_classifiers_are_measured_and_drawn_together(run: Run) -> None:
     assert Path("again.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_report_holds_tables_and_curves(run: Run) -> None:
+    command = (*DATASET, "--classifier", "cosine", "--classifier", f"serac={SERAC}")
+    ran = run(*command, "--false-alarms", "0.05", "--report", "out", "--json")
+    assert ran.code == 0, ran.err
+    assert "report: out/report.html" in ran.err
+    kept = json.loads(Path("out/scope.json").read_text(encoding="utf-8"))
+    assert kept["rows"] == ran.json and set(kept["curves"]) == {"cosine", f"serac={SERAC}"}
+    html = Path("out/report.html").read_text(encoding="utf-8")
+    assert html.count("<svg role") == 1 and "Where 0.05 of the cleaned" in html
+    # a second call measures anew
+    again = run(*DATASET, "--classifier", "cosine", "--report", "out", "--json")
+    kept = json.loads(Path("out/scope.json").read_text(encoding="utf-8"))
+    assert kept["rows"] == again.json and list(kept["curves"]) == ["cosine"]
+
+
+def test_the_report_of_a_run_takes_scope_in(run: Run) -> None:
+    run_folder(Path("finished"))
+    before = Path("finished/rows.json").read_bytes()
+    ran = run(*DATASET, "--classifier", "cosine", "--report", "finished", "--json")
+    assert ran.code == 0, ran.err
+    html = Path("finished/report.html").read_text(encoding="utf-8")
+    assert 'href="#scope">Scope alone</a>' in html and "Scores: generated" in html
+    assert "Recall against false alarms" in Path("finished/report.md").read_text(encoding="utf-8")
+    assert json.loads(before) == json.loads(Path("finished/rows.json").read_bytes())
+    Path("finished/rows.json").unlink()  # as of a run that is still going on
+    ran = run(*DATASET, "--classifier", "cosine", "--report", "finished", "--json")
+    assert ran.code == 0 and "is not finished" in ran.err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -69,6 +99,7 @@ def test_several_classifiers_are_measured_and_drawn_together(run: Run) -> None:
         (("--classifier", "cosin"), "Did you mean 'cosine'"),
         (("--classifier", "pokemqa"), "train pokemqa"),
         (("--classifier", "cosine", "--plot", "recall.gif"), "cannot draw 'gif'"),
+        (("--classifier", "cosine", "--report", "cases.json"), "cannot be made a folder"),
     ],
 )
 def test_what_cannot_be_measured_is_said(run: Run, options: tuple[str, ...], said: str) -> None:

@@ -34,11 +34,9 @@ from memedit.evaluation.report.view import View
 from memedit.evaluation.rows import Row
 
 
-def markdown(view: View, analysis: Sequence[Part] = ()) -> str:
+def markdown(view: View, analysis: Sequence[Part] = (), scope: Sequence[Part] = ()) -> str:
     """Render a run as Markdown; text that comes from models or data cannot become markup."""
-    parts = [f"# {safe(view.title)}", safe(view.subtitle)]
-    parts.append("\n".join(f"- **{name}**: {safe(value)}" for name, value in view.facts))
-    parts.append(f"{REPEAT}:\n\n{_block(view.command)}")
+    parts = heading(view.title, view.subtitle, view.facts, view.command)
     parts += [f"> **{safe(warning)}**" for warning in view.warnings]
     for one in view.glance:
         said = " ".join(filter(None, (GLANCED, safe(one.note))))
@@ -83,15 +81,38 @@ def markdown(view: View, analysis: Sequence[Part] = ()) -> str:
             for table in group:
                 parts += _scores(table)
     parts += _errors(view)
-    for part in analysis:
-        parts.append(f"## {safe(part.title)}")
-        parts += [safe(words) for words in part.says]
-        for shown in part.tables:
-            parts.append((f"{safe(shown.caption)}\n\n") + _table(shown.head, shown.lines))
+    parts += sections((*analysis, *scope))
     if view.comparison:
         parts += _comparison(view.comparison)
     parts += _faults(view)
     return "\n\n".join(parts) + "\n"
+
+
+def sections(parts: Sequence[Part]) -> list[str]:
+    """Return sections without their plots, as blocks of text."""
+    blocks = []
+    for part in parts:
+        blocks.append(f"## {safe(part.title)}")
+        blocks += [safe(words) for words in part.says]
+        for shown in part.tables:
+            blocks.append((f"{safe(shown.caption)}\n\n") + _table(shown.head, shown.lines))
+    return blocks
+
+
+def heading(
+    title: str,
+    subtitle: str,
+    facts: Sequence[tuple[str, str]],
+    command: str,
+    repeat: str = REPEAT,
+) -> list[str]:
+    """Return what a report begins with, as blocks of text."""
+    return [
+        f"# {safe(title)}",
+        safe(subtitle),
+        "\n".join(f"- **{name}**: {safe(value)}" for name, value in facts),
+        f"{repeat}:\n\n{_block(command)}",
+    ]
 
 
 def _glance(one: Glance) -> str:

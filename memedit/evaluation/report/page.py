@@ -32,6 +32,8 @@ from memedit.evaluation.report.svg import inline
 from memedit.evaluation.report.view import View
 
 if TYPE_CHECKING:
+    import jinja2
+    import markupsafe
     from matplotlib.figure import Figure
 
     from memedit.evaluation.report.findings import Part
@@ -49,14 +51,16 @@ class Drawn:
     says: str
 
 
-def page(view: View, analysis: Sequence[Part] = ()) -> str:
-    """Render a run as HTML; needs jinja2 and matplotlib."""
-    import jinja2
-    import markupsafe
+def page(view: View, analysis: Sequence[Part] = (), scope: Sequence[Part] = ()) -> str:
+    """Render a run as HTML; needs jinja2 and matplotlib.
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    Args:
+        view: the run.
+        analysis: what its edits did to the model.
+        scope: what was measured of scope alone, see ``scope``.
+
+    """
+    environment = templates()
     environment.globals.update(
         measure=measure,
         measures=MEASURES,
@@ -95,19 +99,10 @@ def page(view: View, analysis: Sequence[Part] = ()) -> str:
         "mistake_plots": _drawn(
             [(plots.verdicts(view.mistakes), "Failed answers by class of error.")], "errors"
         ),
-        "analysis": [
-            {
-                "title": part.title,
-                "says": part.says,
-                "tables": part.tables,
-                "plots": _drawn(part.plots, f"analysis{place}"),
-            }
-            for place, part in enumerate(analysis)
-        ],
+        "analysis": drawn_parts(analysis, "analysis"),
+        "scope": drawn_parts(scope, "scope"),
     }
-    folder = resources.files("memedit.evaluation.report")
-    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    return environment.get_template("report.html.j2").render(
         title=view.title,
         subtitle=view.subtitle,
         facts=view.facts,
@@ -136,9 +131,46 @@ def page(view: View, analysis: Sequence[Part] = ()) -> str:
         unreadable=run.unreadable,
         comparison=view.comparison,
         contents=_contents(view, shown),
-        css=markupsafe.Markup((folder / "report.css").read_text(encoding="utf-8")),
+        css=css(),
         **shown,
     )
+
+
+def templates() -> jinja2.Environment:
+    """Return an environment with this folder's templates, which escapes every text."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def css() -> markupsafe.Markup:
+    """Return the style of every page."""
+    import markupsafe
+
+    return markupsafe.Markup(_text("report.css"))
+
+
+def _text(name: str) -> str:
+    return (resources.files("memedit.evaluation.report") / name).read_text(encoding="utf-8")
+
+
+def drawn_parts(parts: Sequence[Part], name: str) -> list[dict[str, Any]]:
+    """Return sections as templates show them; ``name`` tells their plots from others."""
+    return [
+        {
+            "title": part.title,
+            "says": part.says,
+            "tables": part.tables,
+            "plots": _drawn(part.plots, f"{name}{place}"),
+        }
+        for place, part in enumerate(parts)
+    ]
 
 
 def _score_plots(view: View) -> list[tuple[Figure | None, str]]:
@@ -187,6 +219,7 @@ def _contents(view: View, shown: dict[str, Any]) -> list[tuple[str, str]]:
         ("sequence", "Sequences", shown["sequence_plots"]),
         ("errors", "What went wrong", view.mistakes),
         ("analysis", "Inside the model", shown["analysis"]),
+        ("scope", "Scope alone", shown["scope"]),
         ("comparison", "Comparison", view.comparison),
         ("faults", "Faults", True),
     ]

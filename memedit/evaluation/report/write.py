@@ -11,6 +11,7 @@ from memedit.evaluation.report.findings import parts
 from memedit.evaluation.report.markdown import markdown
 from memedit.evaluation.report.page import page
 from memedit.evaluation.report.run import read_run
+from memedit.evaluation.report.scope import ScopeMeasured, scope_parts
 from memedit.evaluation.report.view import view
 
 
@@ -19,7 +20,7 @@ def write_report(run_dir: Path, out: Path, compare: Path | None = None) -> Path:
 
     Args:
         run_dir: the folder of a finished run: `manifest.json`, `rows.json`, and, where they are
-            there, `scored.jsonl`, `cost.jsonl` and `analysis.json`.
+            there, `scored.jsonl`, `cost.jsonl`, `analysis.json` and `scope.json`.
         out: the folder to write into, made where it is missing; may be `run_dir` itself.
         compare: the folder of an earlier run to set beside this one.
 
@@ -35,8 +36,10 @@ def write_report(run_dir: Path, out: Path, compare: Path | None = None) -> Path:
     run = read_run(run_dir)
     arranged = view(run, read_run(compare) if compare else None)
     found = parts(run_dir)
-    html = page(arranged, found)
-    text = markdown(arranged, found)
+    measured = ScopeMeasured.load(run_dir)
+    scope = scope_parts(measured) if measured is not None else []
+    html = page(arranged, found, scope)
+    text = markdown(arranged, found, scope)
     rows = json.dumps([row.as_record() for row in run.rows], ensure_ascii=False, indent=1)
     out.mkdir(parents=True, exist_ok=True)
     (out / "rows.json").write_text(rows + "\n", encoding="utf-8")
