@@ -55,7 +55,9 @@ class GraceConfig(AdapterConfig):
     """ε₀, the radius of a new entry; ``None``: ``share`` of the keys' norm."""
     share: float = RADIUS_SHARE
     """Of the mean norm of the first batch's keys: the radius, where none is named."""
-    search: SearchConfig = field(default_factory=SearchConfig)
+    search: SearchConfig = field(
+        default_factory=lambda: SearchConfig(steps=150, rate=0.6, restarts=4)
+    )
 
     def __post_init__(self) -> None:
         if not ((self.radius is None or self.radius > 0) and self.share > 0):

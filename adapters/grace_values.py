@@ -2,6 +2,10 @@
 
 The edits share the forward passes and nothing else: losses, steps and stops are their own, so that
 a batch finds what its edits would find alone.
+
+A descent may end in a hollow that no step leads out of, where another start finds the target:
+edits whose target would not be said can begin again, from the opposite of their start, and then
+from further and further around it, by noise that is the same for all.
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ from memedit.adapters.learned import (
 from memedit.errors import DivergedError, InvalidInputError
 from memedit.modeling.tokens import Batch, Tokens, pad
 
+FAR = 3.0
+"""How much further around it a new start is, in root mean squares of the value that was there."""
+
 Put = Callable[[Sequence[int], Batch, Tensor], AbstractContextManager[None]]
 """Called with the numbers of some rows, these rows in a batch, and their values [b, ...]."""
 
@@ -38,6 +45,8 @@ class SearchConfig:
     """An edit is done when its target's loss is under this and the target is what would be said."""
     rows: int = 64
     """Edits of one forward."""
+    restarts: int = 0
+    """How often an edit whose target would still not be said begins again, from another start."""
 
     def __post_init__(self) -> None:
         if not min(self.steps, self.rate, self.enough, self.rows) > 0:
@@ -45,6 +54,8 @@ class SearchConfig:
                 f"steps {self.steps}, rate {self.rate}, enough {self.enough}, rows {self.rows}: "
                 "expected numbers above 0"
             )
+        if self.restarts < 0:
+            raise InvalidInputError(f"restarts {self.restarts}: expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,7 @@ class Found:
     before: tuple[float, ...]
     """Losses with the values that it began from."""
     steps: int
-    """Of the edit that needed most."""
+    """Of the edit that needed most, all its beginnings together."""
 
 
 def search_values(
@@ -90,13 +101,86 @@ def search_values(
     if sizes is None:
         sizes = starts.flatten(1).square().mean(1).sqrt()
     scale = sizes.clamp(min=1e-6).reshape(each)
+    runs = config.restarts + 1
+    best = _descend(
+        model,
+        tokenizer,
+        rows,
+        starts,
+        scale,
+        put,
+        config,
+        lambda n: progress(n, config.steps * runs),
+    )
+    first, steps = best.before, best.steps
+    for run in range(1, runs):
+        left = (~best.said).nonzero()[:, 0].tolist()
+        if not left:
+            break
+        noise = torch.randn(starts.shape[1:], generator=torch.Generator().manual_seed(run))
+        moved = FAR * (run - 1) * scale[left] * noise.to(starts) - starts[left]
+
+        def put_those(part: Sequence[int], batch: Batch, values: Tensor, left: Any = left) -> Any:
+            return put([left[n] for n in part], batch, values)
+
+        def tell(step: int, run: int = run) -> None:
+            progress(run * config.steps + step, config.steps * runs)
+
+        again = _descend(
+            model, tokenizer, [rows[n] for n in left], moved, scale[left], put_those, config, tell
+        )
+        best.take(left, again)
+        steps += again.steps
+    progress(config.steps * runs, config.steps * runs)
+    return Found(best.values.cpu(), tuple(first.tolist()), steps)
+
+
+@dataclass(slots=True)
+class _Descent:
+    """Where one descent of B edits ended."""
+
+    values: Tensor
+    """float32 [B, ...]."""
+    before: Tensor
+    """float32 [B], losses at the start."""
+    losses: Tensor
+    """float32 [B], losses at the end."""
+    said: Tensor
+    """bool [B], whether the target would be said."""
+    steps: int
+
+    def take(self, places: Sequence[int], other: _Descent) -> None:
+        """Take over from another descent of these rows what is better there."""
+        at = torch.as_tensor(places)
+        better = (other.said & ~self.said[at]) | (
+            (other.said == self.said[at]) & (other.losses < self.losses[at])
+        )
+        won = at[better]
+        self.values[won.to(self.values.device)] = other.values[better.to(other.values.device)]
+        self.losses[won], self.said[won] = other.losses[better], other.said[better]
+
+
+def _descend(
+    model: nn.Module,
+    tokenizer: Any,
+    rows: Sequence[Tokens],
+    starts: Tensor,
+    scale: Tensor,
+    put: Put,
+    config: SearchConfig,
+    progress: Callable[[int], None],
+) -> _Descent:
+    """Go down from these starts; what is done stands still."""
     shift = torch.zeros_like(starts).requires_grad_(True)
     optimizer = torch.optim.Adam([shift], lr=config.rate)
+    each = (-1, *[1] * (starts.ndim - 1))
     active = torch.ones(len(rows), dtype=torch.bool)
+    said = torch.zeros(len(rows), dtype=torch.bool)
     first = torch.full((len(rows),), math.nan)
+    last = first.clone()
     steps = 0
     for step in range(config.steps + 1):
-        progress(step, config.steps)
+        progress(step)
         optimizer.zero_grad()
         for part in parts(active.nonzero()[:, 0].tolist(), config.rows):
             batch = pad([rows[n] for n in part], tokenizer)
@@ -111,7 +195,8 @@ def search_values(
                 )
             if step == 0:
                 first[part] = losses
-            active[part] = ~(graded.learned.cpu() & (losses < config.enough))
+            last[part], said[part] = losses, graded.learned.cpu()
+            active[part] = ~(said[part] & (losses < config.enough))
             graded.losses.sum().backward()  # type: ignore[no-untyped-call]
         if step == config.steps or not bool(active.any()):
             break
@@ -120,6 +205,4 @@ def search_values(
         with torch.no_grad():  # Adam's momentum would move on those that are done
             shift.copy_(torch.where(active.to(shift.device).reshape(each), shift, before))
         steps = step + 1
-    progress(config.steps, config.steps)
-    values = (starts + shift.detach() * scale).cpu()
-    return Found(values, tuple(first.tolist()), steps)
+    return _Descent(starts + shift.detach() * scale, first, last, said, steps)
