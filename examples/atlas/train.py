@@ -12,6 +12,7 @@ import argparse
 import json
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -281,6 +282,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--layers", type=int, default=Shape().layers)
     parser.add_argument("--smoke", action="store_true", help="a tiny network, a few steps")
     options = parser.parse_args(arguments)
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        print(
+            "This CPU has no bfloat16 arithmetic (AVX-512 BF16 or AMX), which is then emulated: "
+            "expect a hundredth of the speed in the README.",
+            file=sys.stderr,
+        )
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # this process trains and does nothing else
     keep_freed_memory()
