@@ -142,26 +142,31 @@ class Residency:
                 "the served model no longer has %s: its folder is gone from %s",
                 *(name, self._library.root),
             )
-            return self._drop(name)
+            self._drop(name)
+            return
         if self._settings.loading == "resolver":
             log.warning(
                 "the served model has no %s in its library, though it is in %s: "
                 "MEMEDIT_ADAPTER_LIBRARY must name that very folder",
                 *(name, self._library.root),
             )
-            return self._drop(name)
+            self._drop(name)
+            return
         others = set(self._loaded) - {name}
         try:
             served = set(await self._calls.models(only_credentials(headers)))
         except AdapterUnavailable:
             served = set()
+        if name in served:
+            return  # another request has had it loaded meanwhile
         if others & served:
             log.warning(
                 "the served model no longer has %s, and has others still: it was unloaded there, "
                 "which is for the proxy to do",
                 name,
             )
-            return self._drop(name)
+            self._drop(name)
+            return
         if others:
             log.warning("the served model has forgotten all adapters: it was restarted")
         else:

@@ -80,10 +80,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     library, base = folder / "library", Checkpoint(model_folder()).fingerprint
     scenes = json.loads(SCENES.read_text(encoding="utf-8"))["scenes"]
     flags = ("--library", str(library), "--base", base)
+    settings = {"ADAPTERS__RETRY_AFTER": "0"}
     with (
         LoraVllm(folder / "vllm.log") as vllm,
         Relay(vllm.port) as relay,
-        Proxy(folder, relay.url, flags=flags) as proxy,
+        Proxy(folder, relay.url, flags=flags, settings=settings) as proxy,
     ):
         yield Stage(vllm, relay, proxy, library, scenes, {})
 
@@ -159,6 +160,29 @@ def test_vllm_is_restarted_and_the_next_request_has_the_adapter(stage: Stage) ->
     assert (text, answer.route) == (before, "adapter")
     assert stage.target(0) in text
     assert stage.loads() == loads + 1 and stage.vllm.adapters() == {LORA}
+
+
+def test_a_damaged_folder_is_unloaded_before_vllm_reads_it_again(stage: Stage) -> None:
+    """vLLM without the plugin would end, or answer with whatever numbers stand there."""
+    question = stage.question(0)
+    before, _ = CHAT.ask(stage.proxy.url, question)
+    tensors = stage.library / LORA / "adapter_model.safetensors"
+    whole = tensors.read_bytes()
+    tensors.write_bytes(whole[: len(whole) // 2])
+    text, answer = CHAT.ask(stage.proxy.url, question, x_mark="damaged")
+    assert (answer.route, answer.headers["x-memedit-note"]) == (
+        "in_context",
+        "adapter-failed:damaged",
+    )
+    assert stage.target(0) in stage.relay.bodies("x-mark")["damaged"].decode()
+    deadline = time.monotonic() + 60
+    while stage.vllm.adapters() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert stage.vllm.adapters() == set() and stage.vllm.running
+    tensors.write_bytes(whole)
+    text, answer = CHAT.ask(stage.proxy.url, question)
+    assert (text, answer.route) == (before, "adapter")
+    assert stage.vllm.adapters() == {LORA}
 
 
 @contextmanager

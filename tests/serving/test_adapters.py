@@ -211,6 +211,25 @@ def test_a_restart_and_an_adapter_that_vanished_are_told_apart(
     assert "restarted" not in first + second
 
 
+def test_what_another_request_had_loaded_meanwhile_is_not_forgotten_again(
+    vllm: FakeVllm,
+    adapted: Adapted,
+    start: Callable[..., Served],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, name = adapted.edit()
+    proxy = start()
+    proxy.post(CHAT, asked())
+    late = [(404, {"error": {"message": f"The model `{name}` does not exist."}})]
+
+    async def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        return late.pop() if late else await vllm.answer(body)
+
+    vllm.upstream.scripts[CHAT.encode()] = vllm.guarded(answer)
+    assert proxy.post(CHAT, asked()).json["model"] == name
+    assert vllm.calls == [("load", name)] and _warned(caplog) == []
+
+
 def test_an_adapter_that_the_servers_library_lacks_is_no_restart(
     vllm: FakeVllm,
     adapted: Adapted,
