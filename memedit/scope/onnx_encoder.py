@@ -22,8 +22,12 @@ from memedit.scope.tokens import TextTokenizer
 
 RUNTIME = f"onnx-{bert_graph.VERSION}"
 
-MAX_BATCH_TOKENS = 4_096
-"""Tokens of one run, padding included: what is larger no longer gets faster, only bigger."""
+MAX_BATCH_TOKENS = 512
+"""Tokens of one run, padding included: the layers' outputs of more do not stay in a core's cache,
+and a token then takes longer than in a run of its own."""
+
+RUN_TOKENS = 8
+"""Tokens that take as long as beginning a run does."""
 
 log = logging.getLogger(__name__)
 
@@ -68,14 +72,17 @@ def sub_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
 
     Yields:
         Indices of texts: every text once, shortest first, at most ``max_tokens`` tokens a group
-        with padding (a longer text stands alone), and no text padded to more than 1.5 times its
-        length plus 8 tokens.
+        with padding (a longer text stands alone).  A text joins a group where the padding that it
+        brings the others takes no longer than a run of its own, and none of them is padded to more
+        than 1.5 times its length plus 8 tokens.
 
     """
     group: list[int] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
         if group and (
-            lengths[i] * (len(group) + 1) > max_tokens or lengths[i] > 1.5 * lengths[group[0]] + 8
+            lengths[i] * (len(group) + 1) > max_tokens
+            or lengths[i] > 1.5 * lengths[group[0]] + 8
+            or (lengths[i] - lengths[group[-1]]) * len(group) > RUN_TOKENS
         ):
             yield group
             group = []

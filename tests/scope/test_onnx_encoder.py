@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memedit.scope import bert_graph
 from memedit.scope.checkpoint import find_checkpoint
-from memedit.scope.onnx_encoder import OnnxEncoder, sub_batches
+from memedit.scope.onnx_encoder import RUN_TOKENS, OnnxEncoder, sub_batches
 
 
 def opened(folder: Path, cache: Path) -> OnnxEncoder:
@@ -106,3 +106,11 @@ def test_sub_batches_hold_every_text_once_with_little_padding(
         chosen = [lengths[i] for i in group]
         assert max(chosen) * len(group) <= limit or len(group) == 1
         assert max(chosen) <= 1.5 * min(chosen) + 8
+        for others in range(1, len(chosen)):
+            longer = chosen[others] - chosen[others - 1]
+            assert others * longer <= RUN_TOKENS  # else a run of its own takes no longer
+
+
+def test_padding_is_not_computed_where_another_run_is_cheaper() -> None:
+    assert list(sub_batches([22, 14, 22, 14, 15], 512)) == [[1, 3, 4], [0, 2]]
+    assert list(sub_batches([20, 14], 512)) == [[1, 0]]
