@@ -36,4 +36,4 @@ def open_adapter(name: str, settings: dict[str, Any] | None = None, **forms: Any
         forms["ends"] = own.pop("ends")
         if not isinstance(forms["ends"], bool):
             raise SettingsError(f"{name}: ends is {forms['ends']!r}; expected true or false")
-    return kind(settings_of(kind.config_type, own, name), **forms)
+    return kind(settings_of(kind.config_type, own, name, ("ends",)), **forms)

@@ -72,7 +72,7 @@ def save_adapter(adapter: Adapter[Any], folder: Path) -> Path:
     manifest = {
         "format": FORMAT,
         "method": adapter.name,
-        "settings": _plain(adapter.settings()),
+        "settings": _plain(adapter.settings()) | ({"ends": True} if adapter.ends else {}),
         "servable_by": sorted(adapter.servable_by),
         "base": adapter.base,
         "layer": adapter.layer,
@@ -102,7 +102,8 @@ def load_adapter(folder: Path, **forms: Any) -> Adapter[Any]:
 
     Args:
         folder: what ``save_adapter`` wrote.
-        forms: ``prompt_form``, ``target_form``, ``ends``, for edits that it is to learn later.
+        forms: ``prompt_form``, ``target_form``, ``ends``, for edits that it is to learn later;
+            ``ends`` left out is as it was.
 
     Raises:
         MissingResourceError: there is no such folder, or a file of it is not there.
@@ -128,7 +129,8 @@ def load_adapter(folder: Path, **forms: Any) -> Adapter[Any]:
             )
             for edit in manifest["edits"]
         ]
-        adapter = open_adapter(str(manifest["method"]), dict(manifest["settings"]), **forms)
+        settings = {**manifest["settings"], **({"ends": forms["ends"]} if "ends" in forms else {})}
+        adapter = open_adapter(str(manifest["method"]), settings, **forms)
         state = dict(manifest["state"])
         if file == PEFT_TENSORS:
             state["peft_config"] = _json(folder / PEFT_CONFIG)

@@ -41,7 +41,7 @@ from memedit.adapters.learned import (
     Saved,
 )
 from memedit.adapters.row_choice import RowChoice
-from memedit.errors import InvalidInputError, NotFoundError
+from memedit.errors import InvalidInputError, NotFoundError, SettingsError
 from memedit.modeling.architecture import Matrix, architecture
 from memedit.modeling.delta import WeightDelta
 from memedit.modeling.delta_lora import LoraExport, to_lora
@@ -270,7 +270,7 @@ class Melo(Adapter[MeloConfig]):
         if chosen is None:
             chosen = tuple(range(self.layer + 1, len(parts_of.layers)))
         if not chosen or min(chosen) <= self.layer:
-            raise InvalidInputError(
+            raise SettingsError(
                 f"LoRA blocks in layers {list(chosen)} with keys of layer {self.layer}: expected "
                 "layers above it, so that a prompt is looked up before it goes through them"
             )

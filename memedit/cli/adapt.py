@@ -11,7 +11,7 @@ import typer
 from memedit.cli import options as opt
 from memedit.cli.adapters import AdapterId
 from memedit.cli.output import print_json, progress
-from memedit.cli.registering import Registering, lora_folders, servable
+from memedit.cli.registering import Registering, lora_folders, more_steps, servable
 from memedit.cli.taught import Source, settings_of_options
 from memedit.errors import SettingsError
 
@@ -27,23 +27,39 @@ def adapt(
     ] = None,
     library: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Register it there: prompts about its edits go to it."),
+        typer.Option(
+            metavar="DIR",
+            help="Register it there: prompts about its edits go to it. Not with --edits or --url.",
+        ),
     ] = None,
     name: AdapterId = None,
     edits: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Edits to learn; else the live ones of the memory."),
+        typer.Option(
+            metavar="FILE",
+            help="Edits to learn; else the live ones of the memory. Not with --library.",
+        ),
     ] = None,
     format: Annotated[
         str, typer.Option("--format", "-f", help="Of the file: auto, jsonl, knowedit, zsre, ...")
     ] = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many edits.")] = None,
     layer: Annotated[
-        int | None, typer.Option(min=0, help="Layer that is looked at; else the middle one.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Layer that is looked at, from 0; else the middle one, or where the paper of the "
+            "method has it (t-patcher, calinet: the last).",
+        ),
     ] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of the method, such as training.steps=200 or ends=true; repeatable. "
+            "A wrong name has them listed.",
+        ),
     ] = None,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
@@ -58,13 +74,17 @@ def adapt(
 
     All edits are learned together, and each is then asked with the adapter at work. A question is
     put as a chat turn where the model has a template, anything else is continued. With --library
-    the adapter is taken into a library, and the memory told which of its edits it holds.
+    the adapter is taken into a library, and the memory told which of its edits it holds. Requests
+    are sent to it by these edits, so they must be in the memory: --library excludes --edits. To
+    serve edits of a file, import them first ('memedit import').
 
-    Example: memedit adapt --method grace --edits wiki.json --model DIR --out adapters/wiki
+    Example: memedit adapt --method grace --edits wiki.json --model DIR --out out/wiki
     """
     source = Source(edits, format, memory, url, key, config, namespace, limit)
     if out is None and library is None:
         raise SettingsError("say where to write: --out DIR, --library DIR, or both")
+    if name is not None and library is None:
+        raise SettingsError("--name is the adapter's in a library; give it with --library DIR")
     shelf = None if library is None else Registering(library, name, source)
     settings = settings_of_options(setting or [], layer)
     requests, versions = source.read("learn")
@@ -133,8 +153,7 @@ def adapt(
         typer.echo(f"registered as {one.name} in {library}; vLLM needs {one.needs}")
     if library is not None and not registered:
         typer.echo(
-            "not registered: it says none of the targets; try more steps, such as "
-            "--set training.steps=200",
+            "not registered: it says none of the targets; try more steps: " + more_steps(adapter),
             err=True,
         )
     _end(library, registered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,8 @@ def register(
         The adapter, and the names of earlier versions that were retired.
 
     Raises:
-        InvalidInputError: it says none of its edits; nothing was changed.
+        InvalidInputError: it says none of its edits, or they are none of a memory; nothing was
+            changed.
         MemeditError: it cannot be served, or the memory has not its edits; nothing was changed.
 
     """
@@ -94,6 +96,7 @@ def register(
     from memedit.library.manifest import read_stored
     from memedit.memory import AdapterKind, AdapterRecord
 
+    _check_edits_of_memory(folder)
     if _all_silent(folder, silent):
         raise InvalidInputError(
             f"{folder} did not learn to say any of its {len(read_stored(folder).edits)} edits, so "
@@ -140,6 +143,22 @@ def check_served(folder: Path, served: str | None) -> None:
         )
 
 
+def _check_edits_of_memory(folder: Path) -> None:
+    """Refuse edits that were read from a file: their ids are made up, and in no memory."""
+    from memedit.library.manifest import read_stored
+
+    stored = read_stored(folder)
+    local = [ref for ref in stored.edits if ref.startswith("local-")]
+    if local:
+        raise InvalidInputError(
+            f"{folder} was learned from a file: {len(local)} of its {len(stored.edits)} edits have "
+            f"no id of a memory (first: {local[0]}); expected edits of this memory, for requests "
+            "are sent to an adapter by the stored edits that it holds. Import the file ('memedit "
+            f"import FILE') and learn from the memory: memedit adapt --method {stored.method} "
+            "--model DIR --memory URL --library DIR"
+        )
+
+
 def _all_silent(folder: Path, silent: Collection[str]) -> bool:
     from memedit.library.manifest import read_stored
 
@@ -152,7 +171,7 @@ def servable(adapter: Adapter[Any]) -> None:
     """Refuse a method that no server serves by name; asked before it learns.
 
     Raises:
-        InvalidInputError: names those that can be.
+        SettingsError: names those that can be.
 
     """
     from memedit.adapters.catalog import ADAPTERS
@@ -162,10 +181,20 @@ def servable(adapter: Adapter[Any]) -> None:
     if servers & adapter.servable_by:
         return
     fit = [name for name in ADAPTERS.names() if servers & ADAPTERS.get(name).servable_by]
-    raise InvalidInputError(
+    raise SettingsError(
         f"no server serves an adapter of the method {adapter.name}, which --library is for; "
         f"expected one of {', '.join(fit)}"
     )
+
+
+def more_steps(adapter: Adapter[Any]) -> str:
+    """Return the option that has a method take three times its steps, for hints."""
+    config: Any = adapter.config
+    for own in fields(config):
+        steps = getattr(getattr(config, own.name), "steps", None)
+        if steps is not None:
+            return f"--set {own.name}.steps={3 * steps}"
+    return "--set NAME=VALUE"
 
 
 def lora_folders(

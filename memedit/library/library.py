@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from memedit.errors import ConflictError, InvalidInputError, MissingResourceError
+from memedit.errors import ConflictError, InvalidInputError, MissingResourceError, SettingsError
 from memedit.library.manifest import (
     LIBRARY,
     MANIFEST,
@@ -46,11 +46,11 @@ def checked_id(adapter_id: str) -> str:
     """Return what stands between ``memedit-`` and the version in an adapter's name.
 
     Raises:
-        InvalidInputError: that is no id.
+        SettingsError: that is no id.
 
     """
     if _ID.fullmatch(adapter_id) is None:
-        raise InvalidInputError(
+        raise SettingsError(
             f"{adapter_id[:80]!r} is no id of an adapter; expected 1 to 64 of a-z, 0-9 and -"
         )
     return adapter_id

@@ -108,7 +108,7 @@ def read_stored(folder: Path) -> StoredAdapter:
         return StoredAdapter(
             folder=folder,
             name=str(shelf.get("name", "")),
-            kind=FORMATS[said],
+            kind=_kind(manifest),
             base=str(manifest["base"]),
             method=str(manifest["method"]),
             edits=tuple(f"{one['id']}@{int(one['version'])}" for one in manifest["edits"]),
@@ -198,6 +198,12 @@ def digest_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise MissingResourceError(f"cannot read {path}: {error}") from error
+
+
+def _kind(manifest: Mapping[str, Any]) -> str:
+    """Return how an adapter came to be; a LoRA block of MELO was learned, and folded afterwards."""
+    folded = "block" in manifest.get("notes", {})
+    return "adapter" if folded else FORMATS[manifest["format"]]
 
 
 def _codebook_needs(manifest: Mapping[str, Any]) -> str:

@@ -206,5 +206,9 @@ def _known(connection: Connection, name: str) -> AdapterRecord:
 def _live(connection: Connection, name: str) -> AdapterRecord:
     record = _known(connection, name)
     if not record.live:
-        raise ConflictError(f"{name} is retired; register a new version of it")
+        raise ConflictError(
+            f"{name} was retired on {record.retired_at:%Y-%m-%d %H:%M} UTC and stays so: no "
+            "request goes to it, and its edits are written into prompts; 'memedit adapters prune' "
+            "deletes its folder. To use it again, add it as a new version: 'memedit adapters add'"
+        )
     return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, get_type_hints
 
@@ -12,13 +13,16 @@ from memedit.errors import InvalidInputError, SettingsError
 S = TypeVar("S")
 
 
-def settings_of(kind: type[S], settings: dict[str, Any], method: str) -> S:
+def settings_of(
+    kind: type[S], settings: dict[str, Any], method: str, beside: Sequence[str] = ()
+) -> S:
     """Make a settings dataclass; a setting that is a dataclass itself takes a dict.
 
     Args:
         kind: the dataclass.
         settings: values by name; what is left out has its default.
         method: whose settings they are, for errors: what a user calls it.
+        beside: settings that the caller takes itself, for the list of those that there are.
 
     Raises:
         SettingsError: a name that it does not have (the message lists those it has), a value of
@@ -27,7 +31,7 @@ def settings_of(kind: type[S], settings: dict[str, Any], method: str) -> S:
     """
     default: Any = kind()
     try:
-        made: S = _set(default, settings, method)
+        made: S = _set(default, settings, method, beside)
     except SettingsError:
         raise
     except InvalidInputError as error:  # what the dataclass itself checks
@@ -35,12 +39,13 @@ def settings_of(kind: type[S], settings: dict[str, Any], method: str) -> S:
     return made
 
 
-def _set(default: Any, values: dict[str, Any], owner: str) -> Any:
+def _set(default: Any, values: dict[str, Any], owner: str, beside: Sequence[str] = ()) -> Any:
     """Return a dataclass with some of its fields set; ``owner`` is ``rome``, ``rome: search``."""
     known = [f.name for f in fields(default)]
     if strange := sorted(values.keys() - set(known)):
         raise SettingsError(
-            f"{owner} has no setting {', '.join(map(repr, strange))}; it has {', '.join(known)}"
+            f"{owner} has no setting {', '.join(map(repr, strange))}; it has "
+            f"{', '.join((*known, *beside))}"
         )
     try:
         hints = get_type_hints(type(default))

@@ -62,7 +62,9 @@ def test_misuse_is_said(run: Run, edits: Path, tiny_checkpoint: Path, tmp_path: 
     unknown = run(*common, "--method", "grase")
     assert unknown.code == 2 and "Did you mean 'grace'" in unknown.err
     setting = run(*common, "--method", "grace", "--set", "radios=1")
-    assert setting.code == 2 and "no setting 'radios'" in setting.err
+    assert setting.code == 2 and "no setting 'radios'" in setting.err and ", ends" in setting.err
+    layer = run(*common, "--method", "melo", "--layer", 1)
+    assert layer.code == 2 and "expected layers above it" in layer.err
     both = run(*common, "--method", "grace", "--memory", "sqlite:///x.db")
     assert both.code == 2 and "--edits names a file" in both.err
     assert not (tmp_path / "a").exists()

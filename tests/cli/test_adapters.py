@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from memedit.adapters.catalog import ADAPTERS, open_adapter
 from memedit.cli.adapter_notes import adapter_notes
+from memedit.cli.registering import more_steps
+from memedit.cli.taught import settings_of_options
 from memedit.config import AdapterSettings
 from memedit.memory import AdapterRecord
 from tests.cli.conftest import Run
@@ -193,7 +196,7 @@ def test_what_is_misused_changes_nothing(run: Run, registered: str, tmp_path: Pa
         (("adapters", "add", tmp_path / "lora"), 2, "no library is named"),
         (("adapters", "add", tmp_path, "--library", "lib"), 1, "no adapter at"),
         (("adapters", "add", stranger, "--library", "lib"), 1, "not in this memory"),
-        (("adapters", "add", tmp_path / "lora", "--name", "A", "--library", "lib"), 1, "no id"),
+        (("adapters", "add", tmp_path / "lora", "--name", "A", "--library", "lib"), 2, "no id"),
         (("adapters", "prune", "--library", "nowhere"), 1, "no library at"),
         (("serve", "--library", "lib"), 2, "adapters.base is not"),
     ):
@@ -220,6 +223,9 @@ def test_adapt_and_bake_register_what_they_make(run: Run, tiny_checkpoint: Path)
     weak = run("adapt", "--method", "lora", "--set", "training.steps=1", "--name", "w", *common)
     assert (weak.json["said"], weak.json["registered"]) == (0, []), "it stays in the context"
     assert weak.code == 1, "a script can tell"
+    grace = ("adapt", "--method", "grace", "--layer", 1, "--set", "search.steps=1")
+    weak = run(*grace, "--set", "search.restarts=0", "--name", "g", *common[:-1])
+    assert weak.code == 1 and "try more steps: --set search.steps=3" in weak.err
     steps = ("--method", "lora", "--set", "training.steps=1", "--out", "weak")
     assert run("adapt", *steps, "--model", tiny_checkpoint, "-n", "short").code == 0
     later = run("adapters", "add", "weak", "--library", "lib")
@@ -231,7 +237,7 @@ def test_adapt_and_bake_register_what_they_make(run: Run, tiny_checkpoint: Path)
     assert baked.code == 0 and baked.json["registered"] == ["memedit-b-1"], baked.err
     found = run("adapters", "fingerprint", tiny_checkpoint, "--json").json["fingerprint"]
     rows = run("adapters", "list", "--json").json
-    assert [row["kind"] for row in rows] == ["adapter", "bake", "bake"]  # MELO's is folded
+    assert [row["kind"] for row in rows] == ["adapter", "bake", "adapter"]
     for row in rows:
         assert row["base"] == found and row["edits"] == [f"{short['id']}@1"]
         assert (Path("lib") / row["name"] / "adapter_config.json").is_file()
@@ -245,9 +251,10 @@ def test_what_cannot_be_registered_is_said_before_it_is_learned(
     model = ("--model", tiny_checkpoint)
     library = ("--library", "lib")
     for arguments, code, said in (
-        (("adapt", "--method", "t-patcher", *model, *library), 1, "expected one of"),
+        (("adapt", "--method", "t-patcher", *model, *library), 2, "expected one of"),
         (("adapt", "--method", "lora", *model), 2, "say where to write"),
-        (("adapt", "--method", "lora", *model, *library, "--name", "a/b"), 1, "no id"),
+        (("adapt", "--method", "lora", *model, *library, "--name", "a/b"), 2, "no id"),
+        (("adapt", "--method", "lora", *model, "--out", "o", "--name", "a"), 2, "--library DIR"),
         (("adapt", "--method", "lora", *model, *library, "--edits", file), 2, "from a memory"),
         (("bake", "--method", "ft-m", *model), 2, "say where to write"),
         (("bake", "--method", "ft-m", *model, *library), 2, "with --as lora"),
@@ -255,3 +262,29 @@ def test_what_cannot_be_registered_is_said_before_it_is_learned(
         ran = run(*arguments)
         assert ran.code == code and said in ran.err, (arguments, ran.err)
     assert not Path("lib").exists()
+
+
+def test_an_adapter_that_was_learned_from_a_file_is_refused_with_the_way_out(
+    run: Run, added: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = write_lora(tmp_path / "lora", "local-0123456789abcdef@1", f"{added['id']}@1")
+    ran = run("adapters", "add", folder, "--library", "lib")
+    assert ran.code == 1 and "was learned from a file: 1 of its 2 edits" in ran.err
+    assert "memedit import FILE" in ran.err and "--method r-rome" in ran.err
+    assert not Path("lib").exists()
+    said = run("adapt", "--help").out
+    assert "Not with --edits" in said and "Not with --library" in said
+
+
+def test_retiring_twice_says_since_when_and_what_next(run: Run, registered: str) -> None:
+    assert run("adapters", "retire", registered).code == 0
+    twice = run("adapters", "retire", registered)
+    assert twice.code == 1 and f"{registered} was retired on 20" in twice.err
+    assert "adapters prune" in twice.err and "adapters add" in twice.err
+
+
+@pytest.mark.parametrize("method", ADAPTERS.names())
+def test_the_hint_at_more_steps_names_a_setting_of_the_method(method: str) -> None:
+    option, _, setting = more_steps(open_adapter(method)).partition(" ")
+    open_adapter(method, settings_of_options([setting], None))
+    assert option == "--set" and setting.partition("=")[0].endswith(".steps")
