@@ -14,7 +14,7 @@ import typer
 from memedit.errors import SettingsError
 
 if TYPE_CHECKING:
-    from memedit.evaluation.datasets import Dataset
+    from memedit.evaluation.cases import Dataset
     from memedit.evaluation.plots_scope import Curve
 
 

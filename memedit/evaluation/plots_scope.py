@@ -146,8 +146,14 @@ def _draw(
         axes.plot(alarms, fired, drawstyle="steps-post", color=color(place), label=name)
     for rate in accepted:
         axes.axvline(rate, color="#888888", linewidth=0.8, linestyle="--")
-        place_of_text = {"xytext": (3, 0), "textcoords": "offset points"}
-        axes.annotate(f"{rate:.3g}", (rate, 0.02), fontsize=8, color=ink, **place_of_text)
+        axes.annotate(
+            f"{rate:.3g}",
+            (rate, 0.02),
+            xytext=(3, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color=ink,
+        )
     least = 1 / max(prompts, 2)
     axes.set_xscale("symlog", linthresh=least)
     axes.set_xlim(0, 1)
