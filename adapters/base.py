@@ -58,6 +58,8 @@ class Adapter(ABC, Generic[C]):
     apart: ClassVar[bool] = True
     """Of a scoped one: whether what an edit adds is the same, bit for bit, whatever edits are held
     beside it; where it is not, they keep their answers when it goes, and not every digit."""
+    together: ClassVar[bool] = False
+    """Whether its edits share what was learned: to take one out, the others are learned again."""
     by_edit: ClassVar[bool] = False
     """Whether ``attached_for`` takes the part of the edit that is named, and of no other."""
 
@@ -217,7 +219,7 @@ class Adapter(ABC, Generic[C]):
             InvalidInputError: it was learned for another model, or does not fit.
 
         """
-        self._check_held(edit_id)
+        self.check_held(edit_id)
         self.check_base(model)
         with self._attached_for(model, edit_id) as attachment:
             yield attachment
@@ -236,7 +238,7 @@ class Adapter(ABC, Generic[C]):
             InvalidInputError: the method needs the model.
 
         """
-        self._check_held(edit_id)
+        self.check_held(edit_id)
         fresh = copy.copy(self)
         fresh.held = tuple(one for one in self.held if one.edit.id != edit_id)
         if model is not None:
@@ -265,7 +267,13 @@ class Adapter(ABC, Generic[C]):
             )
         self._known = weakref.ref(model)
 
-    def _check_held(self, edit_id: str) -> None:
+    def check_held(self, edit_id: str) -> None:
+        """Check that an edit is held.
+
+        Raises:
+            NotFoundError: it is not.
+
+        """
         if edit_id not in {one.edit.id for one in self.held}:
             raise NotFoundError(
                 f"this adapter holds no edit {edit_id!r}; it holds "

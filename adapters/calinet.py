@@ -106,6 +106,7 @@ class Calinet(Adapter[CalinetConfig]):
     config_type = CalinetConfig
     servable_by: ClassVar[frozenset[Host]] = frozenset({Host.PROCESS})
     scoped = False
+    together = True
     slots: Slots | None = None
     """What was learned, on the CPU; ``None``: nothing yet."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -97,3 +98,35 @@ def learn_rest_anew(
     with left_as_found(model):
         done = adapter._learn(model, tokenizer, rest, (), lambda done, total: None)
     adapter.held = tuple(replace(one, said=said) for one, said in zip(rest, done.said, strict=True))
+
+
+def take_out(
+    adapter: Adapter[Any],
+    edit_ids: Sequence[str],
+    model: nn.Module | None = None,
+    tokenizer: Any = None,
+) -> None:
+    """Take several edits out of an adapter, as ``delete`` does; the others learn again only once.
+
+    Args:
+        adapter: on an error it stays as it was.
+        edit_ids: of edits that are held, each once, at least one.
+        model: the model it is for, where the method is ``together``.
+        tokenizer: its tokenizer.
+
+    Raises:
+        NotFoundError: such an edit is not held.
+        InvalidInputError: the method needs the model.
+
+    """
+    for edit_id in edit_ids:
+        adapter.check_held(edit_id)
+    fresh = copy.copy(adapter)
+    *first, last = edit_ids
+    if adapter.together:  # what they share goes with the last one, for all
+        fresh.held = tuple(one for one in adapter.held if one.edit.id not in first)
+    else:
+        for edit_id in first:
+            fresh.delete(edit_id)
+    fresh.delete(last, model, tokenizer)
+    adapter.__dict__.update(fresh.__dict__)

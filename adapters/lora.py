@@ -65,6 +65,7 @@ class Lora(Adapter[LoraSettings]):
     config_type = LoraSettings
     servable_by: ClassVar[frozenset[Host]] = frozenset({Host.PROCESS, Host.VLLM_LORA})
     scoped = False
+    together = True
     factors: Mapping[str, Tensor] | None = None
     """By PEFT's names: ``…lora_A.weight`` [r, in] and ``…lora_B.weight`` [out, r], float32."""
     peft_config: Mapping[str, Any] | None = None

@@ -101,7 +101,7 @@ def add(
     set. It becomes the next version after all of its name that the library ever had or the memory
     knows, from this library or another; those earlier ones are retired, unless they are deployed.
 
-    Example: memedit adapters add lora/live --name capitals --library adapters
+    Example: memedit adapters add out/live --name capitals --library library
     """
     from memedit.cli.registering import check_served, register
     from memedit.config import Settings
@@ -152,12 +152,13 @@ def prune(
     config: opt.ConfigFile = None,
     json: opt.Json = False,
 ) -> None:
-    """Delete the folders of adapters that were retired long ago.
+    """Delete the folders of adapters that were retired long ago: a day, or --older-than hours.
 
-    vLLM ends when a folder goes that it has loaded: make sure that every proxy and server has been
-    up since, or was restarted.
+    'memedit adapters list' says since when each is retired. vLLM ends when a folder
+    goes that it has loaded: make sure that every proxy and server has been up since, or was
+    restarted.
 
-    Example: memedit adapters prune --older-than 24 --library adapters
+    Example: memedit adapters prune --older-than 72 --library library
     """
     from memedit.library import Library
 

@@ -13,6 +13,7 @@ from memedit import __version__
 from memedit.cli import (
     adapt,
     adapters,
+    adapters_without,
     agent,
     ask,
     bake,
@@ -130,6 +131,7 @@ app.command("enrich")(enrich.enrich)
 app.command("demo")(demo.demo)
 app.command("bake")(bake.bake)
 app.command("adapt")(adapt.adapt)
+adapters.app.command("without")(adapters_without.without)
 app.add_typer(adapters.app, name="adapters")
 app.command("deploy")(deploy.deploy)
 app.command("undeploy")(deploy.undeploy)

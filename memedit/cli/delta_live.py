@@ -47,7 +47,7 @@ def apply(
     memedit's plugin and its routes; deltas are forgotten when it is restarted. Its edits go on
     being written into prompts: unlike a deployed LoRA, the memory does not know of it.
 
-    Example: memedit delta apply deltas/quendoria --server http://127.0.0.1:8000 --library adapters
+    Example: memedit delta apply deltas/quendoria --server http://127.0.0.1:8000 --library library
     """
     from memedit.engine.loading import need_models_extra
 

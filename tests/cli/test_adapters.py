@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import memedit
 from memedit.adapters.catalog import ADAPTERS, open_adapter
 from memedit.cli.adapter_notes import adapter_notes
 from memedit.cli.registering import more_steps
@@ -288,3 +290,17 @@ def test_the_hint_at_more_steps_names_a_setting_of_the_method(method: str) -> No
     option, _, setting = more_steps(open_adapter(method)).partition(" ")
     open_adapter(method, settings_of_options([setting], None))
     assert option == "--set" and setting.partition("=")[0].endswith(".steps")
+
+
+def test_what_long_ago_is_stands_in_the_help_of_prune(run: Run) -> None:
+    said = run("adapters", "prune", "--help").out
+    assert "a day, or --older-than hours" in said
+    assert "Example: memedit adapters prune --older-than 72" in said
+
+
+def test_no_example_writes_into_a_folder_of_the_checkout() -> None:
+    """``adapters`` there is source, which a library's folders would lie among."""
+    root = Path(memedit.__file__).parents[1]
+    writes = re.compile(r"""(--library|--out|--into|save\("|adapter\(")[ ]?adapters\b""")
+    for page in (root / "README.md", *root.glob("docs/*.md"), *root.glob("memedit/cli/*.py")):
+        assert writes.search(page.read_text(encoding="utf-8")) is None, page
