@@ -98,9 +98,9 @@ class CoarseVectors:
         # twice, of the codes (no longer than v and r together) and of the vectors.
         lost = self._dim * 2.0**-24
         lost /= 1 - lost
-        slack = self._remainder + lost * (2 * self._length + self._remainder)
+        off = self._remainder + lost * (2 * self._length + self._remainder)
         tiny = self._dim * float(_FLOAT32.tiny)  # below it float32 rounds more coarsely
-        slack = lengths * slack * (1 + 1e-9) + tiny  # 1e-9: of the float64 arithmetic here
+        slack = lengths * off * (1 + 1e-9) + tiny  # 1e-9: of the float64 arithmetic here
         # a sum that overflows on its way may come out as NaN, which a search passes over
         whole = lengths * _STEPS * np.sqrt(self._dim) < _FLOAT32.max
         bounds: Bounds = np.where(whole, slack, np.inf)
@@ -128,7 +128,8 @@ def remove_rows(index: Any, data: Any, holes: Rows, moved: Rows, n: int) -> None
 def best_of(keys: Keys, similarities: Vectors, k: int) -> tuple[Keys, Vectors]:
     """Return the ``k`` best of each row, most similar first, and equal ones by their keys."""
     order = np.lexsort((keys, -similarities), axis=-1)[:, :k]
-    return np.take_along_axis(keys, order, 1), np.take_along_axis(similarities, order, 1)
+    rows = np.arange(len(keys))[:, None]
+    return keys[rows, order], similarities[rows, order]
 
 
 def _largest(vectors: Vectors) -> float:

@@ -127,6 +127,8 @@ class ExactStore(FaissStore):
             keys, best = best_of(self._keys[rows], similarities, k)
             # not finite: nothing is known.  Else nothing beyond `rows` is as similar as the k-th.
             sure = np.isfinite(beyond) & (best[:, -1] > beyond)
+            if len(keys) == len(queries) and sure.all():
+                return SearchResult(keys, best)
             result.keys[unsure[sure]] = keys[sure]
             result.similarities[unsure[sure]] = best[sure]
             unsure = unsure[~sure]

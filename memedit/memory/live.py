@@ -279,13 +279,17 @@ class LiveEdits:
                 open_rows.tolist(), result.keys.tolist(), result.similarities.tolist(), strict=True
             ):
                 best: dict[int, tuple[float, int, int]] = {}
+                last = -np.inf
                 for key, similarity in zip(keys, similarities, strict=True):
+                    if len(best) >= k and similarity < last:
+                        break  # an equal one may be newer
                     seq = key >> _POSITION_BITS
                     if key < 0 or seq in best:
                         continue
                     if moment is not None and not self._entries[seq].edit.is_valid_at(moment):
                         continue
                     best[seq] = (similarity, seq, key & ((1 << _POSITION_BITS) - 1))
+                    last = similarity
                 found[row] = list(best.values())
             if depth >= len(index):
                 break

@@ -16,7 +16,8 @@ DIM = 24
 
 
 def unit(rows: np.ndarray) -> Vectors:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    lengths: np.ndarray = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / lengths, dtype=np.float32)
 
 
 def spread(n: int, draw: np.random.Generator) -> Vectors:

@@ -88,6 +88,19 @@ def test_candidates_agree_with_brute_force(seed: int, n: int, k: int) -> None:
             assert_candidates(found, live, encoder, query, names, k)
 
 
+def test_of_equally_similar_edits_those_written_last_are_kept(
+    scratch: EditMemory, encoder: HashingEncoder
+) -> None:
+    prompt = "alpha beta gamma"
+    edits = [
+        scratch.add([EditRequest(prompt=prompt, subject="beta", target_new=f"t{i}")])[0]
+        for i in range(6)
+    ]
+    scratch.retract(edits[0].id)  # whose place in the index the last one takes
+    [found] = scratch.candidates(encoder.encode([prompt]), [("default",)], 2, NOW)
+    assert [hit.edit.id for hit in found] == [edits[5].id, edits[4].id]
+
+
 def test_many_texts_of_near_edits_do_not_crowd_out_others(encoder: HashingEncoder) -> None:
     with EditMemory.open("sqlite://", encoder) as memory:
         crowd = [
