@@ -180,7 +180,7 @@ def test_an_adapter_that_was_harmed_after_it_was_put_out_is_refused(
     plugged: PluggedVllm, reference: Reference, unharmed: None, harm: str
 ) -> None:
     """Else vLLM would read it again in a step of the batch, and the model alone would answer."""
-    ids, name = reference.prompts[3], f"memedit-{harm}-1"
+    ids, name = reference.prompts[3], f"memedit-harmed-{harm}-1"
     folder = write_lora(reference.library / name, factors_of(reference.low_rank(50)))
     tensors = folder / "adapter_model.safetensors"
     before, whole = plugged.said(ids, name), tensors.read_bytes()
