@@ -99,6 +99,8 @@ def adapt(
     if out is not None:
         check_new(out)
     open_adapter(method, settings)  # a wrong name is said before a model is loaded
+    if shelf is not None:
+        shelf.check_model(model)
     with without_loading_bar():
         loaded = load_model(model, dtype=dtype, device=device)
     adapter = open_adapter(method, settings, prompt_form=AutoForm.of(loaded.tokenizer))

@@ -174,8 +174,9 @@ def prune(
             try:
                 shelf.remove(record.name)
             except MissingResourceError as error:
-                typer.echo(f"{record.name}: {error}", err=True)
-                continue
+                if shelf.folder(record.name).exists() or not shelf.gave(record.name):
+                    typer.echo(f"{record.name}: {error}", err=True)
+                    continue  # it may lie in another library
             store.adapters.forget(record.name)
             gone.append(record.name)
     if json:

@@ -122,6 +122,8 @@ def bake(
         check_new(into)
     open_editor(method, settings)  # a wrong name is said before a model is loaded
     statistics = statistics_of(method, corpus, texts, cache)
+    if shelf is not None:
+        shelf.check_model(model)
     with without_loading_bar():
         loaded = load_model(model, dtype=dtype, device=device)
     form = AutoForm.of(loaded.tokenizer)

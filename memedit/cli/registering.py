@@ -40,6 +40,21 @@ class Registering:
         self.name = name if name is None else checked_id(name)
         self._source = source
 
+    def check_model(self, checkpoint: Path) -> None:
+        """Refuse a model that is not served: no request would go to what is learned for it.
+
+        Raises:
+            SettingsError: ``adapters.base`` of the settings names another one.
+            MemeditError: there is no checkpoint in the folder.
+
+        """
+        from memedit.config import Settings
+        from memedit.modeling.checkpoint import Checkpoint
+
+        served = Settings.read(self._source.config).adapters.base
+        if served is not None:
+            _check_base(checkpoint, Checkpoint(checkpoint).fingerprint, served)
+
     def register(
         self, folders: Sequence[Path], silent: Collection[str] = ()
     ) -> list[StoredAdapter]:
@@ -134,10 +149,14 @@ def check_served(folder: Path, served: str | None) -> None:
     """
     from memedit.library.manifest import read_stored
 
-    base = read_stored(folder).base
-    if served is not None and base != served:
+    if served is not None:
+        _check_base(folder, read_stored(folder).base, served)
+
+
+def _check_base(folder: Path, base: str, served: str) -> None:
+    if base != served:
         raise SettingsError(
-            f"{folder} was learned for the model with fingerprint {base[:12]}, adapters.base is "
+            f"{folder} is for the model with fingerprint {base[:12]}, adapters.base is "
             f"{served[:12]}, so no request would go to it; learn it for the model that is served, "
             "or set adapters.base to what 'memedit adapters fingerprint DIR' prints for that"
         )

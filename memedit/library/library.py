@@ -206,6 +206,10 @@ class Library:
             if self._mark(name):
                 return name
 
+    def gave(self, name: str) -> bool:
+        """Tell whether an adapter of this name was ever in this library."""
+        return name in self._marks()
+
     def _marks(self) -> list[str]:
         marks = self.root / VERSIONS
         return [one.name for one in marks.iterdir()] if marks.is_dir() else []

@@ -106,6 +106,19 @@ def test_a_name_goes_on_in_another_library_and_after_it_was_pruned(
         assert ran.json["name"] == name, ran.err
 
 
+def test_prune_forgets_what_was_deleted_by_hand_but_not_what_lies_elsewhere(
+    run: Run, registered: str, tmp_path: Path
+) -> None:
+    assert run("adapters", "retire", registered).code == 0
+    (tmp_path / "other").mkdir()
+    elsewhere = run("adapters", "prune", "--older-than", 0, "--library", "other")
+    assert "deleted: nothing" in elsewhere.out and registered in elsewhere.err
+    shutil.rmtree(tmp_path / "lib" / registered)
+    gone = run("adapters", "prune", "--older-than", 0, "--library", "lib", "--json")
+    assert gone.json == {"deleted": [registered]} and not gone.err
+    assert run("adapters", "list", "--json").json == []
+
+
 def test_an_adapter_for_another_model_than_is_served_is_refused(
     run: Run, added: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -263,6 +276,10 @@ def test_what_cannot_be_registered_is_said_before_it_is_learned(
     ):
         ran = run(*arguments)
         assert ran.code == code and said in ran.err, (arguments, ran.err)
+    other = {"MEMEDIT_ADAPTERS__BASE": "cd" * 32}
+    for arguments in (("adapt", "--method", "lora"), ("bake", "--method", "ft-m", "--as", "lora")):
+        ran = run(*arguments, *model, *library, env=other)
+        assert ran.code == 2 and "adapters.base is cdcdcdcdcdcd" in ran.err, (arguments, ran.err)
     assert not Path("lib").exists()
 
 
