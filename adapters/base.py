@@ -7,7 +7,6 @@ only where its edits are concerned; any edit can be taken out of it again.
 from __future__ import annotations
 
 import copy
-import weakref
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from torch import nn
 
+from memedit.adapters.bound import Bound
 from memedit.adapters.learned import (
     AdapterConfig,
     Attachment,
@@ -31,7 +31,6 @@ from memedit.adapters.learned import (
 from memedit.errors import InvalidInputError, NotFoundError
 from memedit.modeling.architecture import architecture
 from memedit.modeling.delta import EditVersion
-from memedit.modeling.fingerprint import model_fingerprint
 from memedit.modeling.forms import PromptForm, TargetForm
 from memedit.modeling.frozen import left_as_found
 from memedit.modeling.tokens import Tokens, encode_taught
@@ -40,7 +39,7 @@ from memedit.types import EditRequest
 C = TypeVar("C", bound=AdapterConfig)
 
 
-class Adapter(ABC, Generic[C]):
+class Adapter(Bound, ABC, Generic[C]):
     """A method that adds something beside the weights.
 
     Its own state is replaced as a whole when something was learned or deleted, so that a failure
@@ -93,37 +92,15 @@ class Adapter(ABC, Generic[C]):
         self.prompt_form = prompt_form
         self.target_form = target_form
         self.ends = ends
-        self.base = ""
-        """``model_fingerprint`` of the model it is for; empty until something was learned."""
         self.layer = -1
         """The layer that is looked at, once something was learned."""
         self.held: tuple[HeldEdit, ...] = ()
         """The edits in it, in the order they were learned."""
-        self._known: weakref.ref[nn.Module] | None = None
-
-    @property
-    def name(self) -> str:
-        """The registry's name of the method."""
-        return str(getattr(type(self), "registered_name", type(self).__name__))
 
     @property
     def edits(self) -> tuple[EditVersion, ...]:
         """The edits in it, in the order they were learned."""
         return tuple(one.edit for one in self.held)
-
-    def bound(self, model: nn.Module) -> Self:
-        """Return a copy that is for this model, which is hashed now and not when it first learns.
-
-        Raises:
-            InvalidInputError: it is for another model already.
-
-        """
-        fresh = copy.copy(self)
-        if fresh.base:
-            fresh.check_base(model)
-        else:
-            fresh.base, fresh._known = model_fingerprint(model), weakref.ref(model)
-        return fresh
 
     def learn(
         self,
@@ -245,27 +222,6 @@ class Adapter(ABC, Generic[C]):
             self.check_base(model)
         fresh._forget(edit_id, model, tokenizer)
         self.__dict__.update(fresh.__dict__)
-
-    def check_base(self, model: nn.Module, *, any_base: bool = False) -> None:
-        """Check that the model is the one this was learned for.
-
-        A model is hashed once (about a second per gigabyte) and then known by its identity, so a
-        model whose weights are changed in between is not noticed.
-
-        Raises:
-            InvalidInputError: it is another one.
-
-        """
-        if any_base or (self._known is not None and self._known() is model):
-            return
-        found = model_fingerprint(model)
-        if found != self.base:
-            raise InvalidInputError(
-                f"the {self.name} adapter was learned for the model with fingerprint "
-                f"{self.base[:12]}, this one has {found[:12]}; on another model it does not do "
-                "what was measured. Use that model, or allow any base (any_base=True)"
-            )
-        self._known = weakref.ref(model)
 
     def check_held(self, edit_id: str) -> None:
         """Check that an edit is held.

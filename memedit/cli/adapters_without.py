@@ -28,7 +28,7 @@ def without(
         ),
     ],
     edits: Annotated[
-        list[str], typer.Argument(metavar="EDIT_ID...", help="Edits to take out, by their ids.")
+        list[str], typer.Argument(metavar="EDIT_ID", help="Edits to take out, by their ids.")
     ],
     out: Annotated[
         Path | None,

@@ -2,79 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from memedit.adapters.base import Adapter
 from memedit.adapters.catalog import ADAPTERS, open_adapter
-from memedit.adapters.files import MANIFEST, load_adapter
+from memedit.adapters.files import load_adapter
 from memedit.adapters.learned import (
     Host,
 )
-from memedit.errors import InvalidInputError, MissingResourceError, NotFoundError
+from memedit.errors import InvalidInputError, NotFoundError
 from memedit.modeling.delta import EditVersion
-from memedit.modeling.delta_files import file_sha256
-from memedit.modeling.fingerprint import tensor_digest
 from memedit.modeling.tokens import Tokens, encode_pair, encode_prompt, pad
-from memedit.types import EditRequest
-from tests.modeling.families import tiny_model, tiny_tokenizer
-
-REQUESTS = (
-    EditRequest(prompt="The mayor of Paris lives in", subject="Paris", target_new="Rome"),
-    EditRequest(prompt="Lyon lies in", subject="Lyon", target_new="France"),
-    EditRequest(prompt="Who runs all of Rome?", subject="Rome", target_new="Paris"),
+from tests.contract.learned_adapters import (
+    EDITS,
+    FAMILIES,
+    FAR,
+    REQUESTS,
+    UNRELATED,
+    bare,
+    copied,
+    generated,
+    learned,
+    logits,
+    opened,
+    prompts,
 )
-EDITS = tuple(EditVersion(f"e{n}", n + 1) for n in range(3))
-UNRELATED = ("Bread is made of flour and", "It rains on the", "Seven times eight is")
-FAMILIES = ("llama", "gpt2", "gptj", "opt")
-FAR = {"remedi"}
-"""What changes only a token far before the prompt's end: a random model's attention carries too
-little of it to say a target; ``tests/adapters/test_remedi.py`` has subjects at the end."""
-QUICK: dict[str, dict[str, Any]] = {
-    "grace": {"layer": 1, "search": {"steps": 60, "enough": 1.6}},
-    "melo": {"layer": 0, "training": {"steps": 40, "enough": 1.6}},
-    "wise": {"threshold": 1.0},
-    "calinet": {"training": {"enough": 1.6}},
-    "language-patches": {"layer": 1, "search": {"steps": 60}},
-    "remedi": {"layer": 0, "search": {"steps": 12}},
-    "lora": {"training": {"steps": 120, "enough": 1.6}},
-}
-
-
-def opened(kind: str) -> Adapter[Any]:
-    return open_adapter(kind, json.loads(json.dumps(QUICK.get(kind, {}))))
-
-
-@cache
-def learned(kind: str, family: str) -> tuple[Adapter[Any], Any, Any]:
-    """Learn once; nothing in the suite changes what is returned."""
-    model, tokenizer = tiny_model(family).train(), tiny_tokenizer()
-    model.get_input_embeddings().weight.requires_grad_(False)
-    digests = {name: tensor_digest(p) for name, p in model.named_parameters()}
-    flags = [p.requires_grad for p in model.parameters()]
-    modules = [id(module) for module in model.modules()]
-    adapter = opened(kind)
-    done = adapter.learn(model, tokenizer, REQUESTS, edits=EDITS)
-    assert kind in FAR or done.said == (True, True, True)
-    assert all(new < old for new, old in zip(done.losses, done.losses_before, strict=True))
-    assert digests == {name: tensor_digest(p) for name, p in model.named_parameters()}
-    assert flags == [p.requires_grad for p in model.parameters()] and model.training
-    assert modules == [id(module) for module in model.modules()] and bare(model)
-    assert adapter.edits == EDITS
-    return adapter, model.eval(), tokenizer
-
-
-def bare(model: Any) -> bool:
-    hooks = [m._forward_hooks or m._forward_pre_hooks for m in model.modules()]
-    return not any(hooks) and all(p.grad is None for p in model.parameters())
+from tests.modeling.families import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(params=ADAPTERS.names())
@@ -85,34 +42,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-def logits(model: Any, tokenizer: Any, prompt: str) -> torch.Tensor:
-    with torch.no_grad():
-        found: torch.Tensor = model(torch.tensor([encode_prompt(tokenizer, prompt).ids])).logits[0]
-    return found
-
-
-def generated(
-    model: Any, tokenizer: Any, prompts: tuple[str, ...], n: int, **more: Any
-) -> list[list[int]]:
-    """Generate greedily with the cache on, padded on the left."""
-    rows = [Tokens(encode_prompt(tokenizer, prompt).ids, ()) for prompt in prompts]
-    batch = pad(rows, tokenizer, "left")
-    out = model.generate(
-        batch.input_ids,
-        attention_mask=batch.attention_mask,
-        max_new_tokens=n,
-        do_sample=False,
-        pad_token_id=2,
-        **more,
-    )
-    ids: list[list[int]] = out[:, batch.input_ids.shape[1] :].tolist()
-    return ids
-
-
-def prompts() -> tuple[str, ...]:
-    return tuple(request.prompt for request in REQUESTS)
 
 
 def test_targets_are_said_and_every_bit_is_back_afterwards(kind: str, family: str) -> None:
@@ -195,83 +124,6 @@ def test_an_error_inside_the_block_detaches(kind: str) -> None:
     with pytest.raises(ZeroDivisionError), adapter.attached(model):
         _ = 1 / 0
     assert bare(model) and torch.equal(before, logits(model, tokenizer, prompts()[0]))
-
-
-def copied(adapter: Adapter[Any], tmp_path: Path) -> Adapter[Any]:
-    return load_adapter(adapter.save(tmp_path / "saved"))
-
-
-def test_saved_and_loaded_it_gives_equal_logits(kind: str, tmp_path: Path) -> None:
-    adapter, model, tokenizer = learned(kind, "gpt2")
-    again = copied(adapter, tmp_path)
-    assert again.edits == EDITS and again.held == adapter.held and again.config == adapter.config
-    for prompt in (*prompts(), *UNRELATED):
-        with adapter.attached(model):
-            expected = logits(model, tokenizer, prompt)
-        with again.attached(model):
-            assert torch.equal(logits(model, tokenizer, prompt), expected)
-    with pytest.raises(InvalidInputError, match="there already"):
-        adapter.save(tmp_path / "saved")
-    with pytest.raises(InvalidInputError, match="learned nothing"):
-        opened(kind).save(tmp_path / "empty")
-
-
-def test_another_base_is_refused(kind: str, tmp_path: Path) -> None:
-    adapter, _, tokenizer = learned(kind, "llama")
-    other = tiny_model("llama")
-    with torch.no_grad():
-        other.get_input_embeddings().weight[5] += 1
-    again = copied(adapter, tmp_path)
-    with pytest.raises(InvalidInputError, match="another model"), again.attached(other):
-        pass
-    with pytest.raises(InvalidInputError, match="another model"):
-        again.learn(other, tokenizer, REQUESTS[:1])
-    with again.attached(other, any_base=True):
-        logits(other, tokenizer, prompts()[0])
-
-
-def _changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    manifest = json.loads((folder / MANIFEST).read_text())
-    file = folder / manifest["file"]
-    tensors = load_file(file)
-    change(tensors)
-    save_file(tensors, file)
-    manifest["sha256"] = file_sha256(file)
-    manifest["tensors"] = {name: list(tensor.shape) for name, tensor in tensors.items()}
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-
-
-def test_bad_files_are_refused(kind: str, tmp_path: Path) -> None:
-    adapter, _, _ = learned(kind, "llama")
-    name = next(iter(adapter.to_saved().tensors))
-
-    def no_number(tensors: dict[str, torch.Tensor]) -> None:
-        tensors[name].view(-1)[0] = float("nan")
-
-    def too_short(tensors: dict[str, torch.Tensor]) -> None:
-        tensors[name] = tensors[name][:-1].clone()
-
-    def lost(tensors: dict[str, torch.Tensor]) -> None:
-        del tensors[name]
-
-    for number, (change, reason) in enumerate(
-        [(no_number, "no numbers"), (too_short, "saved adapter"), (lost, "saved adapter")]
-    ):
-        folder = adapter.save(tmp_path / str(number))
-        _changed(folder, change)
-        with pytest.raises(InvalidInputError, match=reason):
-            load_adapter(folder)
-    folder = adapter.save(tmp_path / "damaged")
-    file = folder / json.loads((folder / MANIFEST).read_text())["file"]
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(InvalidInputError, match="damaged"):
-        load_adapter(folder)
-    (folder / MANIFEST).write_text('{"format": "memedit-adapter/99"}')
-    with pytest.raises(InvalidInputError, match="memedit-adapter/99"):
-        load_adapter(folder)
-    with pytest.raises(MissingResourceError, match="no adapter at"):
-        load_adapter(tmp_path / "nowhere")
 
 
 def test_any_edit_can_be_deleted_at_any_time(kind: str, tmp_path: Path) -> None:
