@@ -29,7 +29,7 @@ from memedit.adapters.learned import (
     Saved,
 )
 from memedit.adapters.learned_together import learn_rest_anew, train_together
-from memedit.errors import ConflictError, InvalidInputError
+from memedit.errors import ConflictError, InvalidInputError, SettingsError
 from memedit.modeling.architecture import Matrix, architecture, linear_matrix
 from memedit.registry import register
 
@@ -175,12 +175,22 @@ class Lora(Adapter[LoraSettings]):
 
     def _matrices(self, model: nn.Module) -> list[Matrix]:
         if self.config.targets is not None:
-            return [linear_matrix(model, f"{name}.weight") for name in self.config.targets]
+            return [self._target(model, name) for name in self.config.targets]
         found = architecture(model)
         chosen = self.config.layers
         if chosen is None:
             chosen = tuple(range(len(found.layers)))
         return [found.layer(number).down for number in chosen]
+
+    def _target(self, model: nn.Module, name: str) -> Matrix:
+        try:
+            return linear_matrix(model, f"{name}.weight")
+        except InvalidInputError as error:
+            fit = module_of(architecture(model).layer(0).down)
+            raise SettingsError(
+                f"{self.name}: targets has {name!r}, which is no linear module of this model; "
+                f"expected full names, such as {fit!r}"
+            ) from error
 
     def _peft_config(self, matrices: Sequence[Matrix]) -> dict[str, Any]:
         rank = self.config.rank

@@ -11,7 +11,7 @@ import torch
 
 from memedit.adapters.blocks import TrainingConfig
 from memedit.adapters.lora import Lora, LoraSettings
-from memedit.errors import ConflictError, InvalidInputError
+from memedit.errors import ConflictError, InvalidInputError, SettingsError
 from memedit.modeling.tokens import encode_prompt
 from tests.adapters.test_melo import EDITS, REQUESTS
 from tests.modeling.families import tiny_model, tiny_tokenizer
@@ -42,6 +42,9 @@ def test_other_modules_can_be_named() -> None:
     adapter.learn(model, tokenizer, REQUESTS)
     assert adapter.factors is not None
     assert {name.split(".lora_")[0] for name in adapter.factors} == {f"base_model.model.{target}"}
+    for strange in ("q_proj", "model.norm"):
+        with pytest.raises(SettingsError, match=r"full names, such as 'model.layers.0.mlp.down_"):
+            Lora(LoraSettings(targets=(strange,), training=QUICK)).learn(model, tokenizer, REQUESTS)
 
 
 def test_a_model_with_adapters_in_it_is_refused_and_deletion_needs_the_model() -> None:
