@@ -28,10 +28,13 @@ class CoarseVectors:
     """Vectors rounded to a byte a number, in the order of the rows that they were made from.
 
     Comparing with them reads a quarter of what the vectors themselves take, which is what a search
-    of a small index costs.  What the rounding can change is known, since it is measured for every
-    vector: with ``v = c + r`` (code and remainder) ``|q v - q c| <= |q| |r|``, to which comes what
-    adding up ``dim`` products in float32 can lose.  So whoever takes all rows whose rounded
-    similarity plus ``slack`` reaches a similarity has missed none that does.
+    of a small index costs.  Queries are rounded, too: FAISS compares such codes in integers, at
+    lengths that are multiples of 16, and takes a query's numbers for integers there.  What the
+    rounding can change is known, since it is measured for every vector and query: with
+    ``v = c + r`` and ``q = d + s`` (codes and remainders)
+    ``|q v - d c| <= |q| |r| + |s| (|v| + |r|)``, to which comes what adding up ``dim`` products in
+    float32 can lose.  So whoever takes all rows whose rounded similarity plus ``slack`` reaches a
+    similarity has missed none that does.
 
     ``IndexScalarQuantizer`` of the type ``8bit_direct_signed``, with codes that are made here: its
     other 8-bit types are trained, so nothing would be known of vectors added later, and slower.
@@ -88,22 +91,29 @@ class CoarseVectors:
             numbers are too large for this to be known.
 
         """
-        similarities, rows = self._index.search(queries, n)
-        last = similarities[:, -1].astype(np.float64) * (self._limit / _STEPS)
-        return rows, last + self._slack(queries)
+        exact = queries.astype(np.float64)
+        limits = np.abs(exact).max(axis=1, keepdims=True)
+        limits[limits == 0] = 1.0
+        codes = np.rint(exact / limits * _STEPS)
+        similarities, rows = self._index.search(codes.astype(np.float32), n)
+        scale = limits[:, 0] / _STEPS * (self._limit / _STEPS)
+        last = similarities[:, -1].astype(np.float64) * scale
+        return rows, last + self._slack(_lengths(exact), _lengths(exact - codes * limits / _STEPS))
 
-    def _slack(self, queries: Vectors) -> Bounds:
-        lengths: Bounds = np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1))
+    def _slack(self, lengths: Bounds, remainders: Bounds) -> Bounds:
+        """Bound what comparing codes is off by, for queries of these lengths and remainders."""
         # Of a sum of products in float32, whatever the order: Higham 2002, eq. 3.4.  It is made
-        # twice, of the codes (no longer than v and r together) and of the vectors.
+        # twice, of the codes (no longer than a vector and its remainder together) and of the
+        # vectors.
         lost = self._dim * 2.0**-24
         lost /= 1 - lost
-        off = self._remainder + lost * (2 * self._length + self._remainder)
+        longest = self._length + self._remainder
+        slack = lengths * (self._remainder + lost * self._length)
+        slack += remainders * longest + lost * (lengths + remainders) * longest
         tiny = self._dim * float(_FLOAT32.tiny)  # below it float32 rounds more coarsely
-        slack = lengths * off * (1 + 1e-9) + tiny  # 1e-9: of the float64 arithmetic here
+        slack = slack * (1 + 1e-9) + tiny  # 1e-9: of the float64 arithmetic here
         # a sum that overflows on its way may come out as NaN, which a search passes over
-        whole = lengths * _STEPS * np.sqrt(self._dim) < _FLOAT32.max
-        bounds: Bounds = np.where(whole, slack, np.inf)
+        bounds: Bounds = np.where(lengths * longest < _FLOAT32.max, slack, np.inf)
         return bounds
 
 
@@ -136,5 +146,10 @@ def _largest(vectors: Vectors) -> float:
     return max(float(vectors.max(initial=0)), -float(vectors.min(initial=0)))
 
 
+def _lengths(rows: npt.NDArray[np.float64]) -> Bounds:
+    lengths: Bounds = np.sqrt(np.square(rows).sum(axis=1))
+    return lengths
+
+
 def _longest(rows: npt.NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.square(rows).sum(axis=1).max(initial=0)))
+    return float(_lengths(rows).max(initial=0))
