@@ -39,10 +39,10 @@ NAME = "memedit"
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings(AdapterConfig):
-    """Settings of a LoRA; its ``layer`` is of no meaning."""
+    """Settings of a LoRA; its ``layer`` is short for ``layers`` with one number."""
 
     layers: tuple[int, ...] | None = None
-    """Whose value matrices it is beside; ``None``: all."""
+    """Whose value matrices it is beside; ``None``: all, or that of ``layer``."""
     targets: tuple[str, ...] | None = None
     """Full names of modules in place of ``layers``, e.g. ``model.layers.3.self_attn.q_proj``."""
     rank: int = 8
@@ -51,6 +51,10 @@ class LoraSettings(AdapterConfig):
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise InvalidInputError(f"rank {self.rank}: expected a number from 1")
+        if self.layer is not None and (self.layers is not None or self.targets is not None):
+            raise InvalidInputError(
+                f"layer {self.layer} beside layers or targets: expected one of the three"
+            )
 
 
 @register("lora")
@@ -179,7 +183,8 @@ class Lora(Adapter[LoraSettings]):
         found = architecture(model)
         chosen = self.config.layers
         if chosen is None:
-            chosen = tuple(range(len(found.layers)))
+            one = self.config.layer
+            chosen = tuple(range(len(found.layers))) if one is None else (one,)
         return [found.layer(number).down for number in chosen]
 
     def _target(self, model: nn.Module, name: str) -> Matrix:

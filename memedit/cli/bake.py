@@ -103,6 +103,8 @@ def bake(
         raise SettingsError("--library takes LoRAs; give it with --as lora")
     if into is None and library is None:
         raise SettingsError("say where to write: --into DIR, or of a LoRA --library DIR")
+    if name is not None and library is None:
+        raise SettingsError("--name is the LoRA's in a library; give it with --library DIR")
     source = Source(edits, format, memory, url, key, config, namespace, limit)
     shelf = None if library is None else Registering(library, name, source)
     settings = settings_of_options(setting or [], layer)

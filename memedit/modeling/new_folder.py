@@ -44,16 +44,22 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def check_new(target: Path) -> None:
-    """Refuse a folder that is there; long work asks before it begins.
+    """Refuse a folder that is there or cannot be written; long work asks before it begins.
 
     Raises:
-        InvalidInputError: it is there already.
+        InvalidInputError: it is there already, or what it would lie in cannot be written.
 
     """
     if os.path.lexists(target):
         raise InvalidInputError(
             f"{target} is there already and is not overwritten; give a folder that does not exist"
         )
+    above = Path(target).absolute().parent
+    while not os.path.lexists(above):
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        what = "cannot be written" if above.is_dir() else "is no folder"
+        raise InvalidInputError(f"{target} cannot be made: {above} {what}")
 
 
 def _readable_alike(folder: Path) -> None:

@@ -58,3 +58,13 @@ def test_a_model_with_adapters_in_it_is_refused_and_deletion_needs_the_model() -
     assert adapter.edits == tuple(EDITS)
     with pytest.raises(InvalidInputError, match="rank 0"):
         LoraSettings(rank=0)
+
+
+def test_a_layer_is_short_for_one_of_layers() -> None:
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    adapter = Lora(LoraSettings(layer=1, training=QUICK))
+    adapter.learn(model, tokenizer, REQUESTS, edits=EDITS)
+    assert adapter.factors is not None
+    assert {name.split("layers.")[1][0] for name in adapter.factors} == {"1"}
+    with pytest.raises(InvalidInputError, match="expected one of the three"):
+        LoraSettings(layer=1, layers=(2,))

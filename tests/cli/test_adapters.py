@@ -272,6 +272,8 @@ def test_what_cannot_be_registered_is_said_before_it_is_learned(
         (("adapt", "--method", "lora", *model, "--out", "o", "--name", "a"), 2, "--library DIR"),
         (("adapt", "--method", "lora", *model, *library, "--edits", file), 2, "from a memory"),
         (("bake", "--method", "ft-m", *model), 2, "say where to write"),
+        (("bake", "--method", "ft-m", *model, "--into", "o", "--name", "a"), 2, "--library DIR"),
+        (("adapt", "--method", "lora", *model, "--out", file / "o"), 1, "edits.jsonl is no folder"),
         (("bake", "--method", "ft-m", *model, *library), 2, "with --as lora"),
     ):
         ran = run(*arguments)
