@@ -37,7 +37,7 @@ class LibraryResolver:
         not fit is refused with its reason; without, by vLLM in general words."""
         self._bases: dict[str, ServedCheckpoint | None] = {}
         self._prints: dict[str, Print] = {}  # as of when it was last found to be good, by name
-        self._contents: dict[str, dict[str, str]] = {}  # as of when it was first served, by name
+        self._contents: dict[str, dict[str, str]] = {}  # as of when vLLM first had it, by name
 
     async def resolve_lora(self, base_model_name: str, lora_name: str) -> Any:
         """Return the ``LoRARequest`` of an adapter; ``None`` for names that are not ours.
@@ -76,7 +76,7 @@ class LibraryResolver:
         try:
             now = print_of(folder)  # before they are read: what changes meanwhile shows later
             check_adapter(folder, self.base(base_model_name), self.served)
-            contents = {one: file_sha256(folder / one) for one, *_ in now}
+            contents = _contents(folder, now)
         except OSError as error:
             raise MissingResourceError(f"its files cannot be read: {error.strerror}") from error
         # vLLM keeps what it computed with an adapter under its name and path, so that another
@@ -95,9 +95,14 @@ class LibraryResolver:
         return folder
 
     def given(self, name: str, folder: Path) -> None:
-        """Take note that vLLM has an adapter, which it may have been given without being asked."""
-        if name not in self._contents:
-            self._prints[name] = print_of(folder)
+        """Take note of what vLLM has as an adapter, perhaps by a call of its own; reads it."""
+        if name in self._contents:
+            return
+        self._prints[name] = print_of(folder)
+        try:
+            self._contents[name] = _contents(folder, self._prints[name])
+        except OSError as error:  # then it is served again only as long as nothing is touched
+            logging.getLogger("vllm.memedit").warning("%r cannot be read: %s", name, error)
 
     def stands(self, name: str, folder: Path) -> bool:
         """Tell whether an adapter's files are those that were last found to be good: no reading."""
@@ -159,6 +164,10 @@ class StandingRequests(dict[str, Any]):
         """Return where an adapter of ours lies; ``None`` of others, and of what is no folder."""
         path = Path(self[name].lora_path)
         return path if name.startswith(PREFIX) and path.is_absolute() else None
+
+
+def _contents(folder: Path, files: Print) -> dict[str, str]:
+    return {name: file_sha256(folder / name) for name, *_ in files}
 
 
 def print_of(folder: Path) -> Print:

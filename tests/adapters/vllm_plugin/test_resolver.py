@@ -132,13 +132,21 @@ def test_what_was_harmed_is_asked_for_anew_and_refused(
         resolved(resolver, name)
 
 
-def test_what_was_touched_alone_is_served_again(
-    requests: StandingRequests, resolver: LibraryResolver, tmp_path: Path
+@pytest.mark.parametrize("name", ["memedit-a-1", "memedit-b-1"])
+def test_what_was_touched_alone_or_put_back_is_served_again(
+    requests: StandingRequests, resolver: LibraryResolver, tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / "memedit-a-1" / "adapter_config.json").touch()
-    assert "memedit-a-1" not in requests
-    requests["memedit-a-1"] = resolved(resolver, "memedit-a-1")
-    assert "memedit-a-1" in requests
+    folder = tmp_path / name
+    (folder / "adapter_config.json").touch()
+    assert name not in requests
+    requests[name] = resolved(resolver, name)
+    assert name in requests
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(folder)
+    assert name not in requests
+    (tmp_path / "copy").rename(folder)
+    requests[name] = resolved(resolver, name)
+    assert name in requests
 
 
 def test_what_changes_while_vllm_loads_it_is_noticed(
