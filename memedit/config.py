@@ -191,6 +191,9 @@ class AdapterSettings(_Section):
     loading: Literal["runtime", "resolver"] = Field(
         "runtime", description="Who loads: the proxy, or memedit's plugin in vLLM by itself."
     )
+    codebooks: Literal["own_prompt", "any_prompt"] = Field(
+        "own_prompt", description="Which prompts about its edits a GRACE codebook gets."
+    )
     max_loaded: int = Field(32, ge=1, description="Kept loaded; beyond, the least recently used.")
     load_timeout: float = Field(60.0, gt=0, description="Seconds.")
     retry_after: float = Field(30.0, ge=0, description="Seconds until a failed load is tried anew.")

@@ -137,7 +137,13 @@ def open_router(
         candidates=chosen.scope.candidates,
         max_edits=chosen.scope.max_edits,
         gate=_gate(memory) if chosen.scope.gate == "names" else None,
-        adapters=AdapterChooser(memory.adapters.view, base) if adapters and base else None,
+        adapters=AdapterChooser(
+            memory.adapters.view,
+            base,
+            codebooks_for_any=chosen.adapters.codebooks == "any_prompt",
+        )
+        if adapters and base
+        else None,
         counterfactual=counterfactual and chosen.routing.direct == "serac",
     )
 

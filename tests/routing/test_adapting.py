@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -224,3 +225,45 @@ def test_a_deployed_adapter_stays_where_another_holds_the_edit() -> None:
     out, [need] = ask(choosing(records, there), chat(ASKED))
     assert need.name == "memedit-a-1" and FRANCE.statement in out.body.decode()
     assert out.headers["x-memedit-note"] == "deployed,rest-in-context"
+
+
+CODEBOOK = replace(record("memedit-book-1", FRANCE.ref), method="grace")
+QUESTION = edit("What is the capital of France?", id="e-cccccccccccc")
+QUESTIONS = replace(record("memedit-book-2", QUESTION.ref), method="grace")
+
+
+def completion(text: str) -> bytes:
+    return json.dumps({"prompt": text}).encode()
+
+
+@pytest.mark.parametrize(
+    ("book", "path", "body", "taken"),
+    [
+        (CODEBOOK, "/v1/completions", completion(ASKED), True),
+        (CODEBOOK, "/v1/completions", completion(ASKED + " "), True),
+        (CODEBOOK, "/v1/completions", completion("the capital of France is"), False),
+        (CODEBOOK, "/v1/chat/completions", chat(ASKED), False),
+        (QUESTIONS, "/v1/chat/completions", chat(QUESTION.request.prompt), True),
+        (QUESTIONS, "/v1/completions", completion(QUESTION.request.prompt), False),
+    ],
+)
+def test_a_codebook_gets_the_prompts_that_it_is_sure_to_know(
+    book: AdapterRecord, path: str, body: bytes, taken: bool
+) -> None:
+    edits = (QUESTION,) if book is QUESTIONS else (FRANCE,)
+    out, needed = ask(choosing([book], edits=edits), body, path=path)
+    assert [one.name for one in needed] == ([book.name] if taken else [])
+    assert out.headers["x-memedit-edits"] == edits[0].ref, "it is applied in any case"
+    if not taken:
+        assert out.headers["x-memedit-route"] == "in_context"
+        assert out.headers["x-memedit-note"] == "outside-codebook"
+        assert edits[0].request.target_new in out.body.decode()
+
+
+def test_a_codebook_that_is_sent_everything_is_a_setting() -> None:
+    view = AdapterView.of([CODEBOOK], ())
+    by = router(FRANCE, adapters=AdapterChooser(lambda: view, BASE, codebooks_for_any=True))
+    assert ask(by, chat(ASKED))[0].adapter == CODEBOOK.name
+    other = replace(record("memedit-a-1", FRANCE.ref))
+    both = choosing([CODEBOOK, other], edits=(FRANCE,))
+    assert ask(both, chat(ASKED))[0].adapter == other.name, "what a codebook leaves others take"
