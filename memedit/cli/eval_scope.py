@@ -15,6 +15,7 @@ from memedit.cli.output import print_json_array, print_table
 from memedit.cli.scope_fill import Filled, Memories, edits_of, further_edits, shortfall
 from memedit.cli.scope_report import keep_report, prepare_report
 from memedit.cli.scope_rivals import open_rivals
+from memedit.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from memedit.config import Settings
@@ -139,16 +140,29 @@ def scope(
     others = edits_of(load_dataset(fill_from).cases) if fill_from is not None else []
     further = further_edits(own, others, shortfall(len(own), sizes), seed)
     _, probes = scope_probes(cases, _unseen if held_out else lambda case: True, further)
+    if not probes and held_out:
+        raise InvalidInputError(
+            f"none of the {len(cases):,} cases is about a subject kept out of the training, so "
+            "--held-out leaves no prompt to ask; raise --limit, or leave one of the two out"
+        )
+    unrelated = sum(not probe.own and not probe.faulty for probe in probes)
+    rates = false_alarms or [0.01]
     encoder = open_encoder(settings.encoder)
     judges = open_rivals(classifier, weights, settings, encoder)
     for judge in judges.values():
         if judge.note:
             typer.echo(judge.note, err=True)
+    for rate in rates:
+        if 0 < unrelated * rate < 1:
+            typer.echo(
+                f"{unrelated} cleaned unrelated prompts cannot show a rate of {rate:g}: one of "
+                f"them is {1 / unrelated:.2g}, so that none may fire at the threshold chosen here",
+                err=True,
+            )
     if dropped:
         for probe in probes:
             if probe.faulty:
                 typer.echo(f"left out: {probe.where}: {probe.text}", err=True)
-    rates = false_alarms or [0.01]
     columns = ("kind", "n", "auroc", "recall", "own edit", "false alarms", "threshold", "from",
                "cleaned", "calibration error")  # fmt: skip
     texts: dict[int, list[int]] = {}
@@ -184,7 +198,6 @@ def scope(
                 if not json:  # each as soon as it is there: the next size may take long
                     title = f"{dataset}: {size:,} edits in memory, {name}"
                     print_table(columns, [_cells(row) for row in counted], title)
-    unrelated = sum(not probe.own and not probe.faulty for probe in probes)
     if plot is not None:
         save_rivals_plot(curves, rates, unrelated, plot)
     if report is not None:

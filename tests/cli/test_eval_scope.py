@@ -58,6 +58,9 @@ def test_several_classifiers_are_measured_and_drawn_together(run: Run) -> None:
     table = run(*command, *rates, "--plot", "again.png")
     assert "in memory, cosine" in table.out and "drawn in again.png" in table.out
     assert "file, 0.01" in table.out and "file, 0.05" in table.out
+    assert "2 cleaned unrelated prompts cannot show a rate of 0.05: one of them is 0.5" in table.err
+    coarse = run(*DATASET, "--classifier", "cosine", "--false-alarms", "0.5")
+    assert coarse.code == 0 and "cannot show" not in coarse.err
     assert "calibration error" in table.out
     assert Path("again.png").read_bytes().startswith(b"\x89PNG")
 
@@ -100,6 +103,7 @@ def test_the_report_of_a_run_takes_scope_in(run: Run) -> None:
         (("--classifier", "pokemqa"), "train pokemqa"),
         (("--classifier", "cosine", "--plot", "recall.gif"), "cannot draw 'gif'"),
         (("--classifier", "cosine", "--report", "cases.json"), "cannot be made a folder"),
+        (("--classifier", "cosine", "--limit", "1", "--held-out"), "none of the 1 cases is about"),
     ],
 )
 def test_what_cannot_be_measured_is_said(run: Run, options: tuple[str, ...], said: str) -> None:
