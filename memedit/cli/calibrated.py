@@ -69,7 +69,8 @@ class Calibrated:
                 lines.append(
                     f"for {point.accepted:.4g} false alarms: {SETTING} = {point.threshold:.16g} "
                     f"([scope] threshold in memedit.toml, or {VARIABLE}={point.threshold:.16g}), "
-                    f"with the classifier {self.classifier}"
+                    f"with the classifier {self.classifier}; so few prompts leave room for up to "
+                    f"{point.false_alarms.high:.2g}, at 95%, and say nothing of prompts unlike them"
                 )
         return lines
 

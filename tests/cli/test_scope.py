@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def test_the_table_says_where_the_threshold_goes_and_the_plot_is_drawn(
     assert ran.code == 0, ran.err
     assert "rephrases fire" in ran.out and "in force" in ran.out and NEAR in ran.out
     assert "1 ordinary prompts are word for word stored" in ran.out
+    assert re.search(r"leave room for up to 0\.\d+, at 95%", ran.out)
     assert "scope.threshold = " in ran.out and "MEMEDIT_SCOPE__THRESHOLD=" in ran.out
     assert "<svg" in plot.read_text(encoding="utf-8") and str(plot) in ran.out
 
