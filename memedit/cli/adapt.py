@@ -11,7 +11,13 @@ import typer
 from memedit.cli import options as opt
 from memedit.cli.adapters import AdapterId
 from memedit.cli.output import print_json, progress
-from memedit.cli.registering import Registering, lora_folders, more_steps, servable
+from memedit.cli.registering import (
+    Registering,
+    lora_folders,
+    more_steps,
+    servable,
+    teaches_ends,
+)
 from memedit.cli.taught import Source, settings_of_options
 from memedit.errors import SettingsError
 
@@ -57,8 +63,9 @@ def adapt(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A setting of the method, such as training.steps=200 or ends=true; repeatable. "
-            "A wrong name has them listed.",
+            help="A setting of the method, such as training.steps=200, or ends=true: the end of "
+            "the answer is taught, too (lora, adalora and melo with --library: unless ends=false). "
+            "Repeatable; a wrong name has them listed.",
         ),
     ] = None,
     dtype: opt.Dtype = "auto",
@@ -78,7 +85,13 @@ def adapt(
     are sent to it by these edits, so they must be in the memory: --library excludes --edits. To
     serve edits of a file, import them first ('memedit import').
 
+    A served LoRA is at work at every token, also behind the new answer, where it may babble on. So
+    with --library lora, adalora and melo teach the end of the answer, too, unless you say
+    --set ends=false; with --out alone say --set ends=true.
+
     Example: memedit adapt --method grace --edits wiki.json --model DIR --out out/wiki
+
+    To be served: memedit adapt --method lora --set training.steps=200 --model DIR --library library
     """
     source = Source(edits, format, memory, url, key, config, namespace, limit)
     if out is None and library is None:
@@ -98,6 +111,8 @@ def adapt(
 
     if out is not None:
         check_new(out)
+    if shelf is not None and teaches_ends(method):
+        settings.setdefault("ends", True)
     open_adapter(method, settings)  # a wrong name is said before a model is loaded
     if shelf is not None:
         shelf.check_model(model)
@@ -129,6 +144,7 @@ def adapt(
                 "method": method,
                 "base": adapter.base,
                 "layer": adapter.layer,
+                "ends": adapter.ends,
                 "edits": len(requests),
                 "said": sum(learned.said),
                 "not_said": [
@@ -150,7 +166,8 @@ def adapt(
         if not said:
             typer.echo(f"not said: {request.prompt} -> {request.target_new}", err=True)
     if out is not None:
-        typer.echo(f"written to {out}, for {', '.join(hosts)}")
+        blocks = " (block by block: --library DIR)" if hasattr(adapter, "fold") else ""
+        typer.echo(f"written to {out}, for {', '.join(hosts)}{blocks}")
     for one in registered:
         typer.echo(f"registered as {one.name} in {library}; vLLM needs {one.needs}")
     if library is not None and not registered:

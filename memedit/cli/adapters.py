@@ -101,12 +101,16 @@ def add(
     set. It becomes the next version after all of its name that the library ever had or the memory
     knows, from this library or another; those earlier ones are retired, unless they are deployed.
 
-    Example: memedit adapters add out/live --name capitals --library library
+    A folder of melo holds many LoRA blocks, of which a server loads each by itself: register them
+    with 'memedit adapt --method melo --library DIR'.
+
+    Example: memedit adapters add out/capitals --name capitals --library library
     """
-    from memedit.cli.registering import check_served, register
+    from memedit.cli.registering import check_edits_of_memory, check_served, register
     from memedit.config import Settings
 
     root = library_of(library, config)
+    check_edits_of_memory(folder)
     check_served(folder, Settings.read(config).adapters.base)
     with opened(memory, config) as store:
         stored, older = register(folder, root, name, store)

@@ -54,7 +54,8 @@ def without(
     Of an adapter in a library the next version is registered without them, and the former one
     retired; one that is deployed stays so until the new one is deployed in its place. Of a folder
     another folder is written. The edits themselves stay in the memory ('memedit retract' takes
-    them back there), so a prompt about them gets them in its context.
+    them back there), so a prompt about them gets them in its context, or goes to another adapter
+    that holds them. The new version keeps the former one's place among adapters of the same edits.
 
     Example: memedit adapters without memedit-codebook-1 e-0123456789ab --library library
 
@@ -141,7 +142,7 @@ def _of_library(
     left = _parted(folder, name, edits, model, dtype, device, instead)
     with TemporaryDirectory(prefix="memedit-") as drafts, opened(memory, config) as store:
         draft = left.save(Path(drafts) / "adapter")
-        stored, retired = register(draft, root, split_name(name)[0], store)
+        stored, retired = register(draft, root, split_name(name)[0], store, since=record.created_at)
         places = [one for one in store.adapters.view().deployments.values() if one.adapter == name]
     return {
         "folder": str(stored.folder),

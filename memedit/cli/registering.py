@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -92,11 +93,12 @@ def register(
     adapter_id: str | None,
     memory: EditMemory,
     silent: Collection[str] = (),
+    since: datetime | None = None,
 ) -> tuple[StoredAdapter, list[str]]:
     """Copy a folder into a library and register it in a memory, for the edits that it says.
 
     Those of ``silent``, and those that the folder itself says were not learned, stay in the
-    context.
+    context.  ``since`` is by which it is ranked among adapters of the same edits; ``None``: now.
 
     Returns:
         The adapter, and the names of earlier versions that were retired.
@@ -111,7 +113,7 @@ def register(
     from memedit.library.manifest import read_stored
     from memedit.memory import AdapterKind, AdapterRecord
 
-    _check_edits_of_memory(folder)
+    check_edits_of_memory(folder)
     if _all_silent(folder, silent):
         raise InvalidInputError(
             f"{folder} did not learn to say any of its {len(read_stored(folder).edits)} edits, so "
@@ -127,6 +129,7 @@ def register(
         tuple(ref for ref in stored.edits if ref.split("@")[0] not in {*silent, *stored.silent}),
         AdapterKind(stored.kind),
         stored.sha256,
+        datetime.now(UTC) if since is None else since,
     )
     try:
         return stored, memory.adapters.register(record)
@@ -162,19 +165,28 @@ def _check_base(folder: Path, base: str, served: str) -> None:
         )
 
 
-def _check_edits_of_memory(folder: Path) -> None:
-    """Refuse edits that were read from a file: their ids are made up, and in no memory."""
-    from memedit.library.manifest import read_stored
+def check_edits_of_memory(folder: Path) -> None:
+    """Refuse edits that were read from a file: their ids are made up, and in no memory.
 
-    stored = read_stored(folder)
-    local = [ref for ref in stored.edits if ref.startswith("local-")]
+    Raises:
+        InvalidInputError: it holds such edits, or is no adapter that memedit wrote.
+        MissingResourceError: there is no adapter in the folder.
+
+    """
+    from memedit.library.manifest import read_manifest
+
+    manifest = read_manifest(folder)  # also of what no server loads: this is its first fault
+    listed = manifest.get("edits")
+    edits = listed if isinstance(listed, list) else []  # a wrong one is said when it is read whole
+    ids = [str(one.get("id")) for one in edits if isinstance(one, dict)]
+    local = [one for one in ids if one.startswith("local-")]
     if local:
         raise InvalidInputError(
-            f"{folder} was learned from a file: {len(local)} of its {len(stored.edits)} edits have "
+            f"{folder} was learned from a file: {len(local)} of its {len(edits)} edits have "
             f"no id of a memory (first: {local[0]}); expected edits of this memory, for requests "
             "are sent to an adapter by the stored edits that it holds. Import the file ('memedit "
-            f"import FILE') and learn from the memory: memedit adapt --method {stored.method} "
-            "--model DIR --memory URL --library DIR"
+            f"import FILE') and learn from the memory: memedit adapt --method "
+            f"{manifest.get('method')} --model DIR --memory URL --library DIR"
         )
 
 
@@ -204,6 +216,22 @@ def servable(adapter: Adapter[Any]) -> None:
         f"no server serves an adapter of the method {adapter.name}, which --library is for; "
         f"expected one of {', '.join(fit)}"
     )
+
+
+def teaches_ends(method: str) -> bool:
+    """Tell whether a served adapter of a method has to teach the end of its answers, too.
+
+    A LoRA is at work at every token that is generated, so behind a target it may babble on; a
+    codebook is at work where the prompt ends, and the rest is the model's own.
+
+    Raises:
+        UnknownNameError: no method of that name.
+
+    """
+    from memedit.adapters.catalog import ADAPTERS
+    from memedit.adapters.learned import Host
+
+    return Host.VLLM_LORA in ADAPTERS.get(method).servable_by
 
 
 def more_steps(adapter: Adapter[Any]) -> str:

@@ -78,12 +78,12 @@ class StoredAdapter:
         }
 
 
-def read_stored(folder: Path) -> StoredAdapter:
-    """Read what a folder says of itself; ``check_stored`` tells whether that is true.
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a folder that memedit wrote, whether a server loads it or not.
 
     Raises:
-        MissingResourceError: there is no such folder, or a file of it is not there.
-        InvalidInputError: it is none that memedit wrote, or no server serves it by a name.
+        MissingResourceError: there is no such folder, or no manifest in it.
+        InvalidInputError: it is none that memedit wrote.
 
     """
     manifest = _json(folder / MANIFEST)
@@ -93,12 +93,33 @@ def read_stored(folder: Path) -> StoredAdapter:
             f"{folder / MANIFEST} is of the format {said!r}; expected {' or '.join(FORMATS)}: "
             "what 'memedit adapt' or 'memedit bake --as lora' writes"
         )
+    return manifest
+
+
+def read_stored(folder: Path) -> StoredAdapter:
+    """Read what a folder says of itself; ``check_stored`` tells whether that is true.
+
+    Raises:
+        MissingResourceError: there is no such folder, or a file of it is not there.
+        InvalidInputError: it is none that memedit wrote, or no server serves it by a name.
+
+    """
+    manifest = read_manifest(folder)
     hosts = manifest.get("servable_by", ["vllm-lora"])
     is_codebook = "vllm-plugin" in hosts
-    if not is_codebook and not ("vllm-lora" in hosts and (folder / PEFT_CONFIG).is_file()):
+    if not is_codebook and "vllm-lora" not in hosts:
         raise InvalidInputError(
             f"{folder} holds an adapter of the method {manifest.get('method')!r}, which no server "
             "loads as a LoRA or, with memedit's plugin, as a codebook"
+        )
+    if not is_codebook and (folder / CODEBOOK).is_file():  # where a LoRA has PEFT's two files
+        method = manifest.get("method")
+        raise InvalidInputError(
+            f"{folder} holds the LoRA blocks of an adapter of the method {method!r}, and a server "
+            "loads one LoRA a folder; have each block registered as one of its own: memedit adapt "
+            f"--method {method} --model DIR --memory URL --library DIR. Or write the block of one "
+            "edit from Python, with load_adapter(FOLDER).fold(EDIT_ID, NEW_FOLDER, model), and add "
+            "that folder"
         )
     config = {} if is_codebook else _json(folder / PEFT_CONFIG)
     shelf = manifest.get(LIBRARY, {})

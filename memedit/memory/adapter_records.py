@@ -45,6 +45,8 @@ class AdapterRecord:
     sha256: str = ""
     """Of its tensors."""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """By it adapters that hold the same edit are ranked, the newest first; a version from which
+    edits were only taken out has its predecessor's, and so its rank."""
     retired_at: datetime | None = None
 
     @property
@@ -100,7 +102,7 @@ class AdapterView:
     def of(cls, records: Sequence[AdapterRecord], deployments: Sequence[Deployment]) -> AdapterView:
         """Make the view of what the tables hold."""
         by_edit: dict[str, list[AdapterRecord]] = {}
-        for record in sorted(records, key=lambda one: (one.created_at, one.name), reverse=True):
+        for record in sorted(records, key=_rank, reverse=True):
             for ref in record.edits if record.live else ():
                 by_edit.setdefault(split_ref(ref)[0], []).append(record)
         return cls(
@@ -108,6 +110,11 @@ class AdapterView:
             {(one.kind, one.target): one for one in deployments},
             {edit: tuple(found) for edit, found in by_edit.items()},
         )
+
+
+def _rank(record: AdapterRecord) -> tuple[datetime, str, int]:
+    """Return what is greater of the adapter that is taken; of versions of one age, the later."""
+    return record.created_at, *split_name(record.name)
 
 
 def split_name(name: str) -> tuple[str, int]:

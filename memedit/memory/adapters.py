@@ -91,7 +91,7 @@ class Adapters:
                 ]
                 adapter_rows.insert_adapter(connection, record)
                 for name in older:
-                    adapter_rows.retire(connection, name, record.created_at)
+                    adapter_rows.retire(connection, name, datetime.now(UTC))
         except DuplicateKey as error:
             raise ConflictError(
                 f"an adapter {record.name} is registered already; versions are never replaced. "

@@ -20,7 +20,7 @@ from memedit.cli.taught import settings_of_options
 from memedit.config import AdapterSettings
 from memedit.memory import AdapterRecord
 from tests.cli.conftest import Run
-from tests.library.loras import BASE, write_lora
+from tests.library.loras import BASE, write_codebook, write_lora
 
 
 @pytest.fixture
@@ -297,11 +297,44 @@ def test_an_adapter_that_was_learned_from_a_file_is_refused_with_the_way_out(
     assert "Not with --edits" in said and "Not with --library" in said
 
 
+def test_a_folder_of_many_loras_is_refused_with_the_way_out(
+    run: Run, added: dict[str, Any], tmp_path: Path
+) -> None:
+    hosts = ["process", "vllm-lora"]
+    for edit, said in (
+        (f"{added['id']}@1", "memedit adapt --method melo --model DIR"),
+        ("local-0123456789abcdef@1", "was learned from a file: 1 of its 1 edits"),
+    ):
+        folder = write_codebook(tmp_path / edit, edit, method="melo", servable_by=hosts)
+        for env in ({}, {"MEMEDIT_ADAPTERS__BASE": BASE}):
+            ran = run("adapters", "add", folder, "--library", "lib", env=env)
+            assert ran.code == 1 and said in ran.err, ran.err
+    assert not Path("lib").exists()
+
+
 def test_retiring_twice_says_since_when_and_what_next(run: Run, registered: str) -> None:
     assert run("adapters", "retire", registered).code == 0
     twice = run("adapters", "retire", registered)
     assert twice.code == 1 and f"{registered} was retired on 20" in twice.err
     assert "adapters prune" in twice.err and "adapters add" in twice.err
+
+
+def test_what_is_to_be_served_teaches_the_end_of_its_answers_unless_told_otherwise(
+    run: Run, added: dict[str, Any], tiny_checkpoint: Path
+) -> None:
+    model = ("--model", tiny_checkpoint, "--json")
+    quick = ("--set", "training.steps=1")
+
+    def ends(method: str, *arguments: str) -> bool:
+        return bool(run("adapt", "--method", method, *arguments, *model).json["ends"])
+
+    assert ends("lora", *quick, "--library", "lib")
+    assert ends("melo", *quick, "--layer", "0", "--library", "lib")
+    assert not ends("lora", *quick, "--library", "lib", "--set", "ends=false")
+    assert not ends("lora", *quick, "--out", "out")
+    grace = ("--set", "search.steps=1", "--set", "search.restarts=0", "--layer", "1")
+    assert not ends("grace", *grace, "--library", "lib")
+    assert "unless ends=false" in run("adapt", "--help").out
 
 
 @pytest.mark.parametrize("method", ADAPTERS.names())

@@ -91,6 +91,8 @@ def test_of_one_in_a_library_the_next_version_takes_its_place(
     rows = {row["name"]: row for row in run("adapters", "list", "--json").json}
     assert rows["memedit-two-3"]["edits"] == [f"{ids[1]}@1"]
     assert rows["memedit-two-3"]["retired_at"] is None
+    ages = {row["created_at"] for row in rows.values()}
+    assert len(ages) == 1, "it keeps its place among other adapters of its edits"
     settings = json.loads(Path("lib/memedit-two-3/manifest.json").read_text())["settings"]
     assert settings["ends"] is True and settings["training"]["steps"] == 200
     retired = run(*command)

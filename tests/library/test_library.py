@@ -50,7 +50,7 @@ def test_a_codebook_is_kept_and_says_what_it_needs(library: Library, tmp_path: P
         library.checked(stored.name, BASE)
     with pytest.raises(InvalidInputError, match=r"radii \(3,\)"):
         library.add(write_codebook(tmp_path / "odd", EDIT, radii=3))
-    with pytest.raises(InvalidInputError, match="no server loads"):
+    with pytest.raises(InvalidInputError, match="a server loads one LoRA a folder"):
         library.add(write_codebook(tmp_path / "melo", EDIT, servable_by=["process", "vllm-lora"]))
     assert library.names() == [stored.name]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -74,6 +75,29 @@ def test_a_newer_version_retires_the_older_unless_that_is_deployed(
             memory.adapters.forget("memedit-a-3")
         memory.adapters.forget("memedit-a-2")
         assert "memedit-a-2" not in memory.adapters.view().records
+
+
+def test_of_adapters_of_one_edit_the_newest_is_first_and_a_version_can_keep_its_age(
+    sqlite_url: str, encoder: HashingEncoder, capital: EditRequest
+) -> None:
+    with EditMemory.open(sqlite_url, encoder) as memory:
+        [edit] = memory.add([capital])
+
+        def order() -> list[str]:
+            return [one.name for one in memory.adapters.view().by_edit[edit.id]]
+
+        old = record("memedit-a-9", edit.ref)
+        memory.adapters.register(old)
+        memory.adapters.register(record("memedit-b-1", edit.ref))
+        memory.adapters.deploy("memedit-a-9", TargetKind.MODEL, "atlas")  # so that it stays live
+        same = replace(record("memedit-a-10", edit.ref), created_at=old.created_at)
+        memory.adapters.register(same)
+        assert order() == ["memedit-b-1", "memedit-a-10", "memedit-a-9"]
+        memory.adapters.undeploy(TargetKind.MODEL, "atlas")
+        memory.adapters.register(record("memedit-a-11", edit.ref))
+        assert order() == ["memedit-a-11", "memedit-b-1"]
+        retired = memory.adapters.view().records["memedit-a-10"].retired_at
+        assert retired is not None and retired > same.created_at
 
 
 @pytest.mark.parametrize(
