@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -176,6 +176,9 @@ class ServeSettings(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+_BASE_HINT: Final = "; 'memedit adapters fingerprint DIR' prints it of a checkpoint folder"
+
+
 class AdapterSettings(_Section):
     """Adapters of the served model, chosen per request."""
 
@@ -303,6 +306,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             lines = [
                 f"  {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+                + (_BASE_HINT if fault["loc"] == ("adapters", "base") else "")
                 for fault in error.errors(include_input=False, include_url=False)
             ]
             where = f" (file: {chosen})" if from_file else ""

@@ -56,10 +56,20 @@ class Source:
                 self.memory, self.url, self.key, self.config, self.namespace, self.limit
             )
         if not requests:
-            raise SettingsError(
-                f"there is nothing to {purpose}: no edits in the file, or none live"
-            )
+            raise SettingsError(f"there is nothing to {purpose}: {self._none()}")
         return requests, versions
+
+    def _none(self) -> str:
+        """Say where there are no edits."""
+        if self.file is not None:
+            return f"no edits in {self.file}"
+        from memedit.config import Settings
+
+        # as it is shown, without a password
+        of_settings = Settings.read(self.config, {"memory": {"url": self.memory}}).shown()
+        where = self.url or of_settings["memory"]["url"]
+        among = "" if self.namespace is None else f" in the namespace {self.namespace!r}"
+        return f"no live edits{among} of {where}; 'memedit list' shows those that there are"
 
 
 def edits_of_file(file: Path, format: str, limit: int | None) -> list[EditRequest]:

@@ -214,6 +214,12 @@ def test_what_is_misused_changes_nothing(run: Run, registered: str, tmp_path: Pa
         (("adapters", "add", tmp_path / "lora", "--name", "A", "--library", "lib"), 2, "no id"),
         (("adapters", "prune", "--library", "nowhere"), 1, "no library at"),
         (("serve", "--library", "lib"), 2, "adapters.base is not"),
+        (("serve", "--base", "abc"), 2, "memedit adapters fingerprint DIR"),
+        (
+            ("adapt", "--method", "lora", "--model", "m", "--out", "o", "-n", "empty"),
+            2,
+            "no live edits in the namespace 'empty' of sqlite:",
+        ),
     ):
         ran = run(*arguments)
         assert ran.code == code and said in ran.err, (arguments, ran.code, ran.err)
