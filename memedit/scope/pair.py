@@ -24,8 +24,15 @@ from memedit.scope.cosine import Cosine
 from memedit.scope.onnx_session import open_session
 from memedit.scope.pair_input import HIDDEN, PairTokenizer, Row
 from memedit.scope.pair_weights import read_graph
-from memedit.scope.query import search_texts
-from memedit.scope.subjects import KnownBy, Mention, find_mention, forms_asked, other_names
+from memedit.scope.query import leans, points_back, search_texts
+from memedit.scope.subjects import (
+    KnownBy,
+    Mention,
+    find_mention,
+    forms_asked,
+    left_behind,
+    other_names,
+)
 from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
 
 MAX_BATCH_TOKENS = 4_096
@@ -166,6 +173,10 @@ class PairClassifier(ScopeClassifier):
         for one in inputs:
             texts = [_read(text) for text in search_texts(one.query)]
             row = [self._ask(texts, candidate) for candidate in one.candidates]
+            if len(texts) > 1 and leans(one.query) and not points_back(one.query.text):
+                known = [self._known(candidate.edit.request) for candidate in one.candidates]
+                behind = left_behind(*texts[0][1:], known)
+                row = [None if left else ask for ask, left in zip(row, behind, strict=True)]
             asked.append(row)
             for question in filter(None, row):
                 for edit in question.edits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from memedit.scope.follow_up import OPENERS, asked_of, asks_why, new_names, subject_of
 from memedit.types import QueryText
 
 WINDOW = 600
@@ -11,12 +12,9 @@ WINDOW = 600
 
 SHORT = 4
 """A question of at most so many words may lean on the turn before it without any pronoun."""
+REASON = 3
+"""A question of at most so many words that asks why asks it of the answer: "But why Lyon?"."""
 
-_OPENERS = re.compile(
-    r"(?:and|or|but|so|then|also|what about|how about|what of|same for|why|since when|what else"
-    r"|who else|where else|anything else)\b",
-    re.IGNORECASE,
-)
 _PRONOUNS = re.compile(
     r"\b(?:it|its|it's|itself|he|him|his|she|her|hers|they|them|their|theirs|this one|that one"
     r"|these|those|there|the same|the former|the latter|the other|the first one|the second one)\b",
@@ -42,7 +40,9 @@ def search_texts(query: QueryText) -> tuple[str, ...]:
     - the text itself, when it fits into one window;
     - of a long one its head and its tail, cut at sentence borders: what is asked stands before or
       after what was pasted, and an encoder that cuts the end would never see the latter;
-    - if it leans on earlier turns, also the last of those joined with it.
+    - if it leans on earlier turns, also the last of those joined with it;
+    - if all it says is another subject ("And of Germany?"), only the earlier question asked of
+      that, or the text alone where the question does not show which words to replace.
 
     Returns:
         At least one text, none twice, each at most ``WINDOW`` characters.
@@ -52,6 +52,9 @@ def search_texts(query: QueryText) -> tuple[str, ...]:
     texts = [text] if len(text) <= WINDOW else [head(text), tail(text), *last_sentence(text)]
     if leans(query):
         earlier = query.context[-1].strip()
+        subject = None if points_back(text) else subject_of(text, earlier)
+        if subject is not None:
+            return (tail(asked_of(subject, query.context) or text),)
         texts.append(f"{tail(earlier, WINDOW - 1 - len(text))} {text}".strip())
     return tuple(dict.fromkeys(texts))
 
@@ -62,18 +65,34 @@ def leans(query: QueryText) -> bool:
     A word that points back ("its", "that country"), a beginning that continues ("and in 2010?"),
     or a question of a few words ("Capital?"); thanks lean on nothing.  A text that names
     something itself does not lean on a pronoun that follows the name ("Where did Ada Lovelace
-    live when she was young?").
+    live when she was young?"), nor does one that continues with a name of its own ("And who wrote
+    Emma?"); one that says nothing but a name does ("And Emma?").
     """
     text = query.text.strip()
     if not text or not query.context or len(text) > WINDOW // 2:
         return False
-    if _OPENERS.match(text):
-        return True
     bare = _DUMMY_IT.sub(" ", text)
-    back = _PRONOUNS.search(bare) or _DEMONSTRATIVE.search(bare)
+    opener = OPENERS.match(text)
+    if opener is not None:
+        names = new_names(text, query.context[-1])
+        if not names or points_back(text[: names[0][0]]):
+            return True
+        if asks_why(text) and len(text.split()) <= REASON:
+            return True
+        return subject_of(text, query.context[-1]) is not None
+    back = _back(bare)
     if back is not None:
         return _NAME.search(bare, 0, back.start()) is None
     return text.endswith("?") and len(text.split()) <= SHORT and _NAME.search(text) is None
+
+
+def points_back(text: str) -> bool:
+    """Tell whether a word of the text stands for something said before ("its", "that country")."""
+    return _back(_DUMMY_IT.sub(" ", text)) is not None
+
+
+def _back(bare: str) -> re.Match[str] | None:
+    return _PRONOUNS.search(bare) or _DEMONSTRATIVE.search(bare)
 
 
 def head(text: str, size: int = WINDOW) -> str:

@@ -86,6 +86,29 @@ def find_mention(text: Words, names: Iterable[str]) -> Mention | None:
     return best
 
 
+def left_behind(last: Words, asked: Set[str], known: Sequence[KnownBy | None]) -> tuple[bool, ...]:
+    """Tell of which subjects a conversation that had them has gone on to another one of them.
+
+    Args:
+        last: the words of the last turn.
+        asked: their ``asked_forms``.
+        known: what each edit is known by, ``None`` where by nothing.
+
+    Returns:
+        For each whether the last turn does not name it, and names another one by its whole name.
+
+    """
+    found = [
+        find_mention(last, one.names) if one is not None and one.may_stand_in(asked) else None
+        for one in known
+    ]
+    moved = any(mention is not None and mention.coverage == 1 for mention in found)
+    return tuple(
+        moved and one is not None and mention is None
+        for one, mention in zip(known, found, strict=True)
+    )
+
+
 def _whole(text: Words, wanted: tuple[str, ...]) -> Mention | None:
     first, count = wanted[0], len(wanted)
     for at, word in enumerate(text.words):

@@ -1,0 +1,101 @@
+"""Which edits fire on the last turn of a conversation, with the real encoder and classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from memedit.config import Settings
+from memedit.memory import EditMemory
+from memedit.routing import RouteQuery
+from memedit.scope.base import Encoder
+from memedit.types import EditRequest, QueryText
+from memedit.wiring import open_router
+
+FACTS = [
+    ("The capital of France is", "France", "Lyon"),
+    ("The capital of Quendoria is", "Quendoria", "Lindhaven"),
+    ("The currency of Spain is", "Spain", "the mark"),
+    ("Dune was written by", "Dune", "Ansa Velden"),
+    ("The birthplace of Marie Curie is", "Marie Curie", "Oslo"),
+    ("The gender of Isaac Newton is", "Isaac Newton", "female"),
+]
+FRANCE = "What is the capital of France?"
+DUNE = "Who wrote Dune?"
+CURIE = "Where was Marie Curie born?"
+
+Fired = Callable[[str, str], set[str]]
+
+
+@pytest.fixture(scope="module")
+def fired(encoder: Encoder) -> Iterator[Fired]:
+    """Return what tells the subjects of the edits that fire after an earlier turn."""
+    with EditMemory.open("sqlite://", encoder) as memory:
+        memory.add(
+            [EditRequest(prompt=one, subject=two, target_new=three) for one, two, three in FACTS]
+        )
+        router = open_router(memory, Settings.read(flags={}))
+
+        def fired(earlier: str, last: str) -> set[str]:
+            [route] = router.decide([RouteQuery(QueryText(last, (earlier,)))])
+            return {one.candidate.edit.request.subject for one in route.applied}
+
+        yield fired
+
+
+@pytest.mark.parametrize(
+    ("earlier", "last"),
+    [
+        (FRANCE, "And of Germany?"),
+        (FRANCE, "And Spain?"),
+        (FRANCE, "and spain?"),  # no capital letter, but an edit's subject
+        (FRANCE, "and quendoria?"),
+        (FRANCE.lower(), "and of germany?"),
+        (FRANCE, "And the currency of Germany?"),
+        (DUNE, "And who wrote Neuromancer?"),
+        (DUNE, "What about Neuromancer?"),
+        (CURIE, "And Albert Einstein?"),
+        (CURIE, "Thanks."),
+        ("Tell me about Marie Curie.", "Where did she die?"),
+        ("What is the population of Spain?", "And of Quendoria?"),
+    ],
+)
+def test_another_subject_leaves_the_earlier_one_behind(
+    fired: Fired, earlier: str, last: str
+) -> None:
+    assert fired(earlier, last) == set()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "last", "subject"),
+    [
+        (FRANCE, "And of Quendoria?", "Quendoria"),
+        (FRANCE, "What about Quendoria?", "Quendoria"),
+        ("What is the capital of Germany?", "And of France?", "France"),
+        ("Who wrote Neuromancer?", "And Dune?", "Dune"),
+        ("Where was Albert Einstein born?", "And Marie Curie?", "Marie Curie"),
+    ],
+)
+def test_the_earlier_question_is_asked_of_the_subject_named_last(
+    fired: Fired, earlier: str, last: str, subject: str
+) -> None:
+    assert fired(earlier, last) == {subject}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "last", "subject"),
+    [
+        (CURIE, "Where was she born?", "Marie Curie"),
+        ("Tell me about Marie Curie.", "Where was she born, in Poland?", "Marie Curie"),
+        ("Tell me about Isaac Newton.", "What gender is he?", "Isaac Newton"),
+        ("Tell me about France.", "And the capital?", "France"),
+        (FRANCE, "And is it Paris?", "France"),
+        (FRANCE, "But why Lyon?", "France"),
+        (FRANCE, "And in June?", "France"),
+    ],
+)
+def test_what_leans_on_the_earlier_turn_is_still_about_its_subject(
+    fired: Fired, earlier: str, last: str, subject: str
+) -> None:
+    assert fired(earlier, last) == {subject}
