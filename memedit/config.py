@@ -183,20 +183,14 @@ class AdapterSettings(_Section):
     """Adapters of the served model, chosen per request."""
 
     library: Path | None = Field(None, description="Folder of adapters; none: none are used.")
-    base: str | None = Field(
-        None,
-        pattern="^[0-9a-f]{64}$",
-        description="Fingerprint of the served model: 'memedit adapters fingerprint DIR'.",
-    )
+    base: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Served fingerprint.")
     served_library: str | None = Field(
         None, description="The library's folder as the served model's machine sees it."
     )
     loading: Literal["runtime", "resolver"] = Field(
         "runtime", description="Who loads: the proxy, or memedit's plugin in vLLM by itself."
     )
-    codebooks: Literal["own_prompt", "any_prompt"] = Field(
-        "own_prompt", description="Which prompts about its edits a GRACE codebook gets."
-    )
+    codebooks: Literal["own", "any"] = Field("own", description="Prompts that a codebook gets.")
     max_loaded: int = Field(32, ge=1, description="Kept loaded; beyond, the least recently used.")
     load_timeout: float = Field(60.0, gt=0, description="Seconds.")
     retry_after: float = Field(30.0, ge=0, description="Seconds until a failed load is tried anew.")
@@ -206,8 +200,7 @@ class AdapterSettings(_Section):
         if self.library is not None and self.base is None:
             raise ValueError(
                 "adapters.library is set and adapters.base is not: a server takes an adapter of "
-                "another model without a word; set it to what 'memedit adapters fingerprint DIR' "
-                "prints for the served checkpoint"
+                "another model without a word" + _BASE_HINT
             )
         return self
 

@@ -140,7 +140,7 @@ def open_router(
         adapters=AdapterChooser(
             memory.adapters.view,
             base,
-            codebooks_for_any=chosen.adapters.codebooks == "any_prompt",
+            codebooks_for_any=chosen.adapters.codebooks == "any",
         )
         if adapters and base
         else None,

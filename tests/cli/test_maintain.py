@@ -20,6 +20,7 @@ COMMANDS = (
     *("history", "route", "ask", "engine", "config", "verify", "reindex", "demo", "demos build"),
     *(
         "agent",
+        "adapters without",
         "replay",
         "eval",
         "eval scope",
