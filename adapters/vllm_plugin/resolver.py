@@ -101,7 +101,7 @@ class LibraryResolver:
         self._prints[name] = print_of(folder)
         try:
             self._contents[name] = _contents(folder, self._prints[name])
-        except OSError as error:  # then it is served again only as long as nothing is touched
+        except MissingResourceError as error:  # then it is served until something is touched
             logging.getLogger("vllm.memedit").warning("%r cannot be read: %s", name, error)
 
     def stands(self, name: str, folder: Path) -> bool:

@@ -149,6 +149,15 @@ def test_what_was_touched_alone_or_put_back_is_served_again(
     assert name in requests
 
 
+def test_what_vllm_has_and_cannot_be_read_does_not_break_its_call(
+    resolver: LibraryResolver, tmp_path: Path
+) -> None:
+    requests = StandingRequests({}, resolver)
+    (tmp_path / "memedit-a-1" / "adapter_config.json").mkdir(parents=True)
+    requests["memedit-a-1"] = LoRARequest("memedit-a-1", 1, str(tmp_path / "memedit-a-1"))
+    assert "memedit-a-1" in requests
+
+
 def test_what_changes_while_vllm_loads_it_is_noticed(
     resolver: LibraryResolver, tmp_path: Path
 ) -> None:
