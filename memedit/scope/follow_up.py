@@ -43,6 +43,8 @@ _MOST = 4
 def names_in(text: str) -> list[Span]:
     """Find the runs of capitalised words, without the first word of a sentence.
 
+    A run of words that stand in any question is no name: "And Who wrote it?".
+
     >>> text = "And where did Albert Einstein live in June?"
     >>> [text[start:end] for start, end in names_in(text)]
     ['Albert Einstein']
@@ -60,7 +62,7 @@ def names_in(text: str) -> list[Span]:
             runs[-1] = (runs[-1][0], end)
         else:
             runs.append((start, end))
-    return runs
+    return [run for run in runs if not COMMON_WORDS.issuperset(words_of(text[slice(*run)]).words)]
 
 
 def new_names(text: str, earlier: str) -> list[Span]:

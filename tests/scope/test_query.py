@@ -85,6 +85,8 @@ def test_a_question_that_does_not_show_what_to_replace_is_left(earlier: str) -> 
         "And France?",
         "AND THE CURRENCY?",
         "And I want to know why",
+        "And Who is the head of its government?",
+        "But What is the currency of France?",
     ],
 )
 def test_a_text_whose_names_change_no_subject_leans(text: str) -> None:
