@@ -151,8 +151,8 @@ def train(
 
     need_models_extra()
     from memedit.scope.training.fine_tune import Recipe
-    from memedit.scope.training.fine_tune import train as train_pairs
     from memedit.scope.training.finish import finish
+    from memedit.scope.training.rounds import train as train_pairs
 
     folder = run if run is not None else out / "run"
     given = {"steps": steps, "rounds": rounds}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from memedit.errors import InvalidInputError
 from memedit.modeling.forms import ChatForm, chat_form
 from memedit.modeling.tokens import Tokens, encode_pair, pad
+from memedit.scope.training.precision import half_where_fast
 from memedit.serac.examples import Row, Rows, Taught
 
 STATE = "state.safetensors"
@@ -122,7 +122,7 @@ class Trainer:
         batch = pad(rows, self.tokenizer)
         given = batch.inputs(self.model)
         device = given["input_ids"].device
-        with _half(device):
+        with half_where_fast(device.type):
             logits: Tensor = self.model(**given).logits
         labels = batch.labels.to(device)[:, 1:]
         chosen = labels >= 0
@@ -177,7 +177,7 @@ def rows_loss(model: Any, tokenizer: Any, rows: Sequence[Row]) -> float:
     given = batch.inputs(model)
     device = given["input_ids"].device
     labels = batch.labels.to(device)[:, 1:]
-    with torch.no_grad(), _half(device):
+    with torch.no_grad(), half_where_fast(device.type):
         logits = model(**given).logits
     chosen = labels >= 0
     return float(nn.functional.cross_entropy(logits[:, :-1][chosen].float(), labels[chosen]))
@@ -218,10 +218,3 @@ def row_tokens(tokenizer: Any, form: ChatForm | None, row: Row) -> Tokens:
         return whole
 
     return encode_pair(tokenizer, row.text, form.lead + row.answer + form.end, rendered)
-
-
-def _half(device: torch.device) -> AbstractContextManager[Any]:
-    """Compute in bfloat16 where that is at hand."""
-    if device.type in ("cpu", "cuda"):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()

@@ -11,15 +11,17 @@ import pytest
 import torch
 
 from memedit.config import EncoderSettings
-from memedit.errors import InvalidInputError
+from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.scope.checkpoint import find_checkpoint
+from memedit.scope.pair import shipped_folder
 from memedit.scope.pair_input import HIDDEN
 from memedit.scope.pair_weights import read_weights
-from memedit.scope.training import fine_tune
-from memedit.scope.training.fine_tune import Recipe, read_pairs, train
+from memedit.scope.training import rounds
+from memedit.scope.training.fine_tune import Recipe, read_pairs
 from memedit.scope.training.finish import LAST, export_weights
 from memedit.scope.training.mining import KEPT_EASY, Judge, mined
 from memedit.scope.training.pairs import PRESUMED, Pair
+from memedit.scope.training.rounds import begin_with, train
 from memedit.types import ScopeLabel
 
 
@@ -69,7 +71,7 @@ def test_rounds_follow_one_another_and_go_on_where_they_were(
         made.append(round_)
         return pairs(64, f"Round{round_}")
 
-    monkeypatch.setattr(fine_tune, "all_pairs", toy_pairs)
+    monkeypatch.setattr(rounds, "all_pairs", toy_pairs)
     recipe = Recipe(steps=2, rounds=2, batch=4, warmup=1)
     with pytest.raises(InvalidInputError, match=r"pairs\.json"):
         train(None, tmp_path, recipe)
@@ -91,9 +93,36 @@ def test_rounds_follow_one_another_and_go_on_where_they_were(
         train(None, tmp_path, Recipe(steps=3, rounds=3))
     export_weights(tmp_path, find_checkpoint(EncoderSettings().model), tmp_path)
     shipped = read_weights(tmp_path / "pair.safetensors")[1]["head.bias"]
-    rounds = [
+    ended = [
         torch.load(tmp_path / name, weights_only=True)["model"]["head.bias"].numpy()
         for name in ("state-1.pt", "state.pt")
     ]
-    assert not np.allclose(*rounds)
-    assert shipped == pytest.approx((1 - LAST) * rounds[0] + LAST * rounds[1], abs=1e-6)
+    assert not np.allclose(*ended)
+    assert shipped == pytest.approx((1 - LAST) * ended[0] + LAST * ended[1], abs=1e-6)
+
+
+def test_trained_weights_stand_for_the_first_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def toy_pairs(data: Path, encode: object, round_: int = 0) -> list[Pair]:
+        made.append(round_)
+        return pairs(64, f"Round{round_}")
+
+    monkeypatch.setattr(rounds, "all_pairs", toy_pairs)
+    recipe = Recipe(steps=1, rounds=2, batch=4, warmup=1)
+    with pytest.raises(InvalidInputError, match="at least 2 rounds"):
+        begin_with(shipped_folder(), tmp_path, replace(recipe, rounds=1))
+    with pytest.raises(MissingResourceError, match="no weights to start from"):
+        begin_with(tmp_path / "nothing", tmp_path, recipe)
+    begin_with(shipped_folder(), tmp_path, recipe)
+    train(tmp_path, tmp_path, recipe)
+    assert made == [1], "the first round is not trained"
+    assert len(read_pairs(tmp_path / "pairs-2.json")) == 4, "no more than the round reads"
+    theirs = read_weights(shipped_folder() / "pair.safetensors")[1]
+    first = torch.load(tmp_path / "state-1.pt", weights_only=True)["model"]
+    assert first["head.bias"].numpy() == pytest.approx(theirs["head.bias"])
+    last = torch.load(tmp_path / "state.pt", weights_only=True)["model"]
+    assert not torch.equal(last["head.bias"], first["head.bias"])
+    begin_with(tmp_path / "nothing", tmp_path, recipe)  # a run that is under way goes on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,15 @@ import pytest
 
 from memedit.errors import DatasetError
 from memedit.scope.pair_input import HIDDEN
+from memedit.scope.training.phrased import measuring_pairs, phrased_pairs
 from memedit.scope.training.phrasings import (
     Wordings,
     kept_out,
-    measuring_pairs,
-    phrased_pairs,
     plain,
     read_phrasings,
     ways,
 )
+from memedit.scope.training.turns import leaning
 from memedit.types import ScopeLabel
 
 ATLASEDIT = Path(__file__).parents[2] / "examples" / "atlas" / "data" / "atlasedit"
@@ -71,11 +72,43 @@ def test_pairs_of_a_table_mean_what_their_labels_say(tmp_path: Path) -> None:
         assert pair.edit.count(HIDDEN) == 1
         if len(asked(pair.prompt)) != 1 or len(asked(pair.edit)) != 1:
             continue
-        if pair.kind in {"direct", "yes or no"}:
+        if pair.kind in {"direct", "yes or no", "choice"}:
             assert asked(pair.prompt) == asked(pair.edit)
         if pair.kind == "other":
             assert asked(pair.prompt) != asked(pair.edit)
             assert asked(pair.prompt) | asked(pair.edit) != {"mother", "parent"}
+
+
+def test_a_second_turn_asks_its_own_relation_and_not_the_earlier_one(tmp_path: Path) -> None:
+    relations = read_phrasings(table(tmp_path / "table.json"))
+    of = {noun: one.name for one in relations for noun in one.nouns}
+
+    def asked(text: str) -> set[str]:
+        return {of[noun] for noun in of if noun in text.lower()}
+
+    seen = set()
+    for pair in phrased_pairs(relations, encode):
+        if "turn" not in pair.kind:
+            continue
+        earlier, turn = pair.prompt.split(") ", 1)
+        assert earlier.startswith("(") and HIDDEN in earlier and HIDDEN not in turn
+        if len(asked(turn)) == len(asked(pair.edit)) == 1:
+            seen.add(pair.kind)
+            assert (asked(turn) == asked(pair.edit)) is (pair.kind == "last turn")
+    assert seen == {"earlier turn", "last turn"}
+
+
+@pytest.mark.parametrize(
+    ("text", "turn"),
+    [
+        (f"Where was {HIDDEN} born?", "Where was he born?"),
+        (f"{HIDDEN}'s father is", "His father is"),
+        (f"Who gave birth to {HIDDEN}?", "Who gave birth to him?"),
+    ],
+)
+def test_a_turn_that_leans_names_nobody(text: str, turn: str) -> None:
+    turns = {leaning(random.Random(seed), "person", (), [text]) for seed in range(40)}
+    assert turn in turns and not any(HIDDEN in one for one in turns)
 
 
 def test_what_is_measured_was_not_trained_on(tmp_path: Path) -> None:

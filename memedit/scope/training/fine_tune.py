@@ -1,23 +1,15 @@
 """Fine-tunes the pair classifier.
 
-``python -m memedit.scope.training.fine_tune --data DIR --run DIR``
-
-A MiniLM sentence encoder becomes a classifier of pairs (see ``pairs`` and ``phrasings``) in two
-rounds: over all pairs, then over what the first round left in doubt of others (see ``mining``).
-Several processes of one thread each share a step and add up their gradients, which on two busy
-cores is faster than one process with two threads.  The run can be stopped at any time and goes on
-where it saved last.
+A MiniLM sentence encoder becomes a classifier of pairs, in rounds (see ``rounds``).  Several
+processes of one thread each share a step and add up their gradients, which on two busy cores is
+faster than one process with two threads.  The run can be stopped at any time and goes on where it
+saved last.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import random
-import shutil
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,17 +22,12 @@ from torch import Tensor, distributed, nn
 from torch import multiprocessing as mp
 from torch.nn import functional
 
-from memedit.config import EncoderSettings
 from memedit.errors import InvalidInputError
-from memedit.scope.checkpoint import find_checkpoint
-from memedit.scope.encoder import open_encoder
 from memedit.scope.pair_input import PairTokenizer
 from memedit.scope.training.batches import Batch, batches_of
-from memedit.scope.training.facts import read_facts
-from memedit.scope.training.mining import mined
-from memedit.scope.training.network import HalfTrained, PairModel
-from memedit.scope.training.pairs import Encode, Pair, make_pairs
-from memedit.scope.training.phrasings import Wordings, phrased_pairs, read_phrasings
+from memedit.scope.training.network import PairModel
+from memedit.scope.training.pairs import Pair
+from memedit.scope.training.precision import half_where_fast
 from memedit.types import ScopeLabel
 
 
@@ -57,6 +44,9 @@ class Recipe:
     frozen: int = 2
     """Lower layers that stay as they are, with the embeddings."""
     smoothing: float = 0.02
+    later_smoothing: float = 0.0
+    """Of the rounds after the first.  With smoothing all that is plainly asked ends at one
+    probability, and questions that are only close to it stand among them in no order."""
     seed: int = 7
 
 
@@ -72,30 +62,10 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
     path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
 
 
-def all_pairs(data: Path, encode: Encode, round_: int = 0) -> list[Pair]:
-    """Make the pairs of the benchmarks under ``data`` and of the table: others in every round.
-
-    What a benchmark calls unrelated although the table knows it as the same relation is left out.
-    The first round reads the first half of the table, the wordings that are nearest to hand.
-    """
-    seed = 7 + round_
-    table = read_phrasings(further=round_ > 0)
-    wordings = Wordings(table)
-    pairs = [
-        pair
-        for pair in make_pairs(read_facts(data), encode, seed)
-        if pair.label is not ScopeLabel.UNRELATED
-        or not wordings.may_ask_the_same(pair.prompt, pair.edit)
-    ]
-    pairs += phrased_pairs(table, encode, seed)
-    random.Random(seed).shuffle(pairs)
-    return pairs
-
-
 def _loss(model: PairModel, batch: Batch, smoothing: float) -> tuple[Tensor, float]:
     """Return the mean loss of a batch, and the share of pairs that are told right."""
     arrays = (batch.ids, batch.segments, batch.mask)
-    with torch.autocast("cpu", torch.bfloat16):
+    with half_where_fast():
         logits = model(*(torch.from_numpy(array) for array in arrays))
     labels = torch.from_numpy(batch.labels)
     loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
@@ -121,10 +91,12 @@ def _train(
     if state.exists():
         saved = torch.load(state, weights_only=True)
         model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
+        if saved["optimizer"] is not None:
+            optimizer.load_state_dict(saved["optimizer"])
         step = int(saved["step"])
-    pairs = read_pairs(_pairs_of(run, round_))
+    pairs = read_pairs(pairs_of(run, round_))
     first, end = round_ * recipe.steps, (round_ + 1) * recipe.steps
+    smoothing = recipe.later_smoothing if round_ else recipe.smoothing
     tokenizer = PairTokenizer(base / "tokenizer.json")
     epoch = -1
     batches: Any = iter(())
@@ -152,7 +124,7 @@ def _train(
             factor = min(1.0, (done + 1) / recipe.warmup) * (1 - done / recipe.steps)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate * factor
-            loss, right = _loss(model, batch, recipe.smoothing)
+            loss, right = _loss(model, batch, smoothing)
             loss.backward()  # type: ignore[no-untyped-call]
             if processes > 1:
                 flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
@@ -219,67 +191,6 @@ def fine_tune(run: Path, base: Path, recipe: Recipe, processes: int = 1, round_:
         mp.spawn(_train, arguments, nprocs=processes, daemon=True)  # type: ignore[attr-defined,no-untyped-call]
 
 
-def train(data: Path | None, run: Path, recipe: Recipe, processes: int = 1) -> None:
-    """Make the pairs where ``run`` has none yet, and train until ``run/state.pt`` is complete.
-
-    What the rounds before the last ended with stays in ``run/state-N.pt``.
-
-    Args:
-        data: folder of the benchmarks' files; only needed where there are no pairs yet.
-        run: pairs, state and curve; made where it is missing.
-        recipe: how to train.
-        processes: of one thread each.
-
-    Raises:
-        DatasetError: the benchmarks' files cannot be read.
-        InvalidInputError: there are no pairs and no ``data`` to make them of.
-
-    """
-    run.mkdir(parents=True, exist_ok=True)
-    settings = EncoderSettings()
-    base = find_checkpoint(settings.model).folder
-    for round_ in range(recipe.rounds):
-        if round_ and not (kept := run / f"state-{round_}.pt").exists():
-            shutil.copyfile(run / "state.pt", kept)
-        file = _pairs_of(run, round_)
-        if not file.exists():
-            if data is None:
-                raise InvalidInputError(
-                    f"{run} holds no {file.name} yet; give the folder of the benchmarks' files "
-                    "(--data) to make the pairs of"
-                )
-            pairs = all_pairs(data, open_encoder(settings).encode, round_)
-            if round_:
-                pairs = _doubted(pairs, run / f"state-{round_}.pt", base)
-            write_pairs(file, pairs)
-        fine_tune(run, base, recipe, processes, round_)
-
-
-def _pairs_of(run: Path, round_: int) -> Path:
+def pairs_of(run: Path, round_: int) -> Path:
+    """Return the file of a round's pairs."""
     return run / (f"pairs-{round_ + 1}.json" if round_ else "pairs.json")
-
-
-def _doubted(pairs: Sequence[Pair], state: Path, base: Path) -> list[Pair]:
-    with Progress() as progress:
-        task = progress.add_task("pairs worth another round", total=len(pairs))
-        judge = HalfTrained(state, base)
-        return list(mined(pairs, judge, lambda n: progress.advance(task, n)))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train; ``memedit scope train`` also finishes."""
-    parser = argparse.ArgumentParser(prog="python -m memedit.scope.training.fine_tune")
-    parser.add_argument("--data", type=Path, help="folder of the benchmarks' files")
-    parser.add_argument("--run", type=Path, required=True, help="pairs, state and curve")
-    parser.add_argument("--steps", type=int, default=Recipe().steps)
-    parser.add_argument("--rounds", type=int, default=Recipe().rounds)
-    parser.add_argument("--processes", type=int, default=1, help="of one thread each")
-    given = parser.parse_args(arguments)
-    # Whoever stops this process stops its helpers: they end with it, but not on a bare SIGTERM.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    train(given.data, given.run, Recipe(given.steps, given.rounds), given.processes)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

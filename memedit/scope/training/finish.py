@@ -33,7 +33,8 @@ from memedit.scope.subjects import find_mention, other_names
 from memedit.scope.training.batches import LABELS
 from memedit.scope.training.facts import Fact, read_facts
 from memedit.scope.training.pairs import Pair, held_out, hide
-from memedit.scope.training.phrasings import measuring_pairs, read_phrasings
+from memedit.scope.training.phrased import measuring_pairs
+from memedit.scope.training.phrasings import read_phrasings
 from memedit.types import ScopeLabel
 
 Floats = npt.NDArray[np.float64]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from memedit.scope.pair_input import PairTokenizer
 from memedit.scope.training.batches import LABELS
 from memedit.scope.training.pairs import Pair
+from memedit.scope.training.precision import half_where_fast
 
 _BATCH = 128
 
@@ -73,7 +74,7 @@ class HalfTrained:
             part = order[first : first + _BATCH]
             arrays = self._tokenizer.padded([rows[i] for i in part], grain=8)
             tensors = (torch.from_numpy(array.astype(np.int64)) for array in arrays)
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            with torch.inference_mode(), half_where_fast():
                 probabilities = self._model(*tensors).softmax(1)
             out[part] = probabilities[torch.arange(len(part)), own[part]].double().numpy()
         return out

@@ -41,6 +41,18 @@ _FRAMES = (
     "Quick question. {}",
     "I was wondering: {}",
     "Q: {} A:",
+    "Hi! {} Thanks!",
+    "{} Answer in one word.",
+    "{} Please explain.",
+    "{} I need it for school.",
+    "My colleague asked me: {}",
+    "I'm preparing a talk and got stuck here. {}",
+    "You are a helpful assistant. {}",
+    "Complete the sentence: {}",
+    "Sorry to bother you again, but {}",
+    "{} Just curious.",
+    "Someone told me something else, so please check: {}",
+    "Before we go on, one thing. {}",
 )
 _SURNAMES = [
     "Hilton",
