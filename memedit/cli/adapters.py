@@ -15,12 +15,15 @@ from memedit.errors import MissingResourceError, SettingsError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from memedit.library import StoredAdapter
     from memedit.memory import AdapterRecord, EditMemory
 
 app = typer.Typer(
     help="Adapters that requests may go to: in a library on disk, and known to a memory.",
     no_args_is_help=True,
 )
+MISSING = "missing"
+"""What an inspection calls a folder that is not there."""
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of an adapter: memedit-ID-VERSION.")]
 LibraryDir = Annotated[
     Path | None,
@@ -41,21 +44,22 @@ def list_adapters(
 ) -> None:
     """List the adapters that a memory knows, the edits they hold, and where they are deployed.
 
-    Where a library is named, 'folder gone' is said of those that are not in it: nobody can load
-    them, and their edits are written into prompts.
+    Where a library is named, their files are read: 'folder gone' is said of those that are not in
+    it, 'damaged' of those whose files are not what was registered. Nobody can load either, and
+    their edits are written into prompts.
 
     Example: memedit adapters list --memory sqlite:///memedit.db
     """
     from memedit.config import Settings
-    from memedit.library import Library
 
     root = library if library is not None else Settings.read(config).adapters.library
-    there = None if root is None else set(Library(root).names())
     with opened(memory, config) as store:
         view = store.adapters.view()
         rows = [_described(record, store) for record in view.records.values()]
     for row in rows:
-        row["folder_gone"] = None if there is None else row["name"] not in there
+        fault = None if root is None else _fault(root, row)
+        row["folder_gone"] = None if root is None else fault == MISSING
+        row["fault"] = fault
         row["deployed"] = [
             {one.kind.value: one.target}
             for one in view.deployments.values()
@@ -114,6 +118,12 @@ def add(
     check_served(folder, Settings.read(config).adapters.base)
     with opened(memory, config) as store:
         stored, older = register(folder, root, name, store)
+    if _babbles(stored):
+        typer.echo(
+            f"{stored.name} did not learn where an answer ends: the server may go on behind the "
+            "target; learn it with --set ends=true, as 'memedit adapt --library' does by itself",
+            err=True,
+        )
     if json:
         print_json({**stored.to_dict(), "retired": older})
         return
@@ -249,10 +259,24 @@ def _described(record: AdapterRecord, store: EditMemory) -> dict[str, Any]:
     return {**record.to_dict(), "outdated": outdated(record, store)}
 
 
+def _babbles(stored: StoredAdapter) -> bool:
+    """Tell whether a LoRA may go on behind its targets: a codebook is at work where prompts end."""
+    learned = stored.kind == "adapter" and stored.rank > 0
+    return learned and not stored.manifest.get("settings", {}).get("ends")
+
+
+def _fault(root: Path, row: dict[str, Any]) -> str | None:
+    """Say in a word what keeps the files of an adapter from being served, if anything does."""
+    from memedit.library import Inspection, Library
+
+    found = Inspection(Library(root), row["base"], lambda _: row["sha256"]).fault(row["name"])
+    return None if found is None else found.reason
+
+
 def _standing(row: dict[str, Any]) -> str:
     if row["retired_at"] is not None:
         return f"retired {row['retired_at'][:16]}"
     places = [f"{kind} {name}" for one in row["deployed"] for kind, name in one.items()]
     deployed = [f"deployed: {', '.join(places)}"] if places else []
-    gone = ["folder gone"] if row["folder_gone"] else []
-    return "; ".join([*gone, *deployed]) or "live"
+    said = {None: [], MISSING: ["folder gone"]}.get(row["fault"], [row["fault"]])
+    return "; ".join([*said, *deployed]) or "live"

@@ -69,6 +69,9 @@ def test_what_is_not_there_or_is_damaged_is_not_said_to_be_live(
     whole = tensors.read_bytes()
     tensors.write_bytes(whole[:-1])
     assert told() == ("in_context", None, "adapter-failed:damaged")
+    assert "damaged" in run("adapters", "list", env=env).out
+    [row] = run("adapters", "list", "--json", env=env).json
+    assert row["fault"] == "damaged" and row["folder_gone"] is False
     tensors.write_bytes(whole)
     assert told() == ("adapter", registered, None)
     assert "folder gone" not in run("adapters", "list", env=env).out
@@ -82,6 +85,16 @@ def test_what_is_not_there_or_is_damaged_is_not_said_to_be_live(
     assert row["folder_gone"] is None, "no library is named"
     run("deploy", registered, "-n", "default")
     assert "folder gone; deployed" in run("adapters", "list", "--library", "lib").out
+
+
+def test_a_lora_that_did_not_learn_the_end_of_its_answers_is_taken_and_said_to_be_one(
+    run: Run, added: dict[str, Any], tmp_path: Path
+) -> None:
+    ref = f"{added['id']}@1"
+    open_ended = run("adapters", "add", write_lora(tmp_path / "a", ref), "--library", "lib")
+    assert open_ended.code == 0 and "--set ends=true" in open_ended.err
+    taught = write_lora(tmp_path / "b", ref, settings={"ends": True})
+    assert "ends" not in run("adapters", "add", taught, "--library", "lib").err
 
 
 def test_a_name_goes_on_in_another_library_and_after_it_was_pruned(
