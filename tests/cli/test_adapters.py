@@ -91,9 +91,15 @@ def test_a_lora_that_did_not_learn_the_end_of_its_answers_is_taken_and_said_to_b
     run: Run, added: dict[str, Any], tmp_path: Path
 ) -> None:
     ref = f"{added['id']}@1"
-    open_ended = run("adapters", "add", write_lora(tmp_path / "a", ref), "--library", "lib")
+    open_ended = run(
+        "adapters",
+        "add",
+        write_lora(tmp_path / "a", ref, format="memedit-adapter/1"),
+        "--library",
+        "lib",
+    )
     assert open_ended.code == 0 and "--set ends=true" in open_ended.err
-    taught = write_lora(tmp_path / "b", ref, settings={"ends": True})
+    taught = write_lora(tmp_path / "b", ref, format="memedit-adapter/1", settings={"ends": True})
     assert "ends" not in run("adapters", "add", taught, "--library", "lib").err
 
 
