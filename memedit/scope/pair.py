@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 
-from memedit.errors import InvalidInputError, MissingResourceError
+from memedit.errors import MissingResourceError
 from memedit.indexes.names import Words, names_of, words_of
 from memedit.registry import register
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
@@ -23,6 +22,7 @@ from memedit.scope.calibration import foreign_note, threshold_of
 from memedit.scope.cosine import Cosine
 from memedit.scope.onnx_session import open_session
 from memedit.scope.pair_input import HIDDEN, PairTokenizer, Row
+from memedit.scope.pair_settings import PairSettings
 from memedit.scope.pair_weights import read_graph
 from memedit.scope.query import leans, points_back, search_texts
 from memedit.scope.subjects import (
@@ -46,60 +46,22 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class PairSettings:
-    """How to read the classifier's numbers; stands beside its weights as ``pair.json``."""
-
-    threshold: float
-    """The probability from which an edit fires."""
-    temperature: float
-    """Logits are divided by it."""
-    part: tuple[float, float, float, float, float]
-    """Of a part of a name: intercept, and slopes of its coverage, of the similarity, and of another
-    name's word right before and right after it."""
-    encoder: str = ""
-    """The encoder family whose similarities those are (see ``calibration.family``)."""
-
-    def __post_init__(self) -> None:
-        numbers = (self.threshold, self.temperature, *self.part)
-        if not all(math.isfinite(number) for number in numbers) or self.temperature <= 0:
-            raise InvalidInputError(
-                f"got {self}; expected finite numbers and a temperature above 0"
-            )
-
-    @classmethod
-    def read(cls, record: Mapping[str, Any]) -> Self:
-        """Read the fields of ``pair.json`` that are settings."""
-        one, two, three, four, five = (float(value) for value in record["part"])
-        return cls(
-            float(record["threshold"]),
-            float(record["temperature"]),
-            (one, two, three, four, five),
-            str(record.get("encoder", "")),
-        )
-
-    def named(self, coverage: float, similarity: float, before: int, after: int) -> float:
-        """Return the probability that a part of a name means the subject.
-
-        Args:
-            coverage: ``Mention.coverage``, below 1.
-            similarity: the candidate's.
-            before: 1 where a word of another name stands right before the part, else 0.
-            after: the same right after it; both as ``other_names`` tells.
-
-        """
-        intercept, *slopes = self.part
-        values = (coverage, similarity, before, after)
-        logit = intercept + sum(s * v for s, v in zip(slopes, values, strict=True))
-        return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """What the model has to judge of one candidate of one input: a prompt beside each wording."""
 
     prompt: str
     edits: tuple[str, ...]
     named: float
+    text: str
+    mention: Mention
+
+    def gives_way_to(self, other: _Asked | None) -> bool:
+        """See ``Mention.gives_way_to``."""
+        return (
+            other is not None
+            and other.text == self.text
+            and self.mention.gives_way_to(other.mention)
+        )
 
 
 _Text = tuple[str, Words, Set[str]]
@@ -177,6 +139,11 @@ class PairClassifier(ScopeClassifier):
                 known = [self._known(candidate.edit.request) for candidate in one.candidates]
                 behind = left_behind(*texts[0][1:], known)
                 row = [None if left else ask for ask, left in zip(row, behind, strict=True)]
+            if any(ask is not None and ask.mention.mistyped for ask in row):
+                row = [
+                    None if ask is not None and any(map(ask.gives_way_to, row)) else ask
+                    for ask in row
+                ]
             asked.append(row)
             for question in filter(None, row):
                 for edit in question.edits:
@@ -232,7 +199,7 @@ class PairClassifier(ScopeClassifier):
         if mention.coverage < 1:
             beside = other_names(text, words, mention, known.names)
             named = self.settings.named(mention.coverage, candidate.similarity, *beside)
-        return _Asked(prompt, hidden_edits(request), named)
+        return _Asked(prompt, hidden_edits(request), named, text, mention)
 
     def _decision(
         self,

@@ -35,6 +35,12 @@ PROMPTS = {
         "Who is Ada Lovelace married to?",
         "For how many years has Paris existed?",
     ],
+    "a letter wrong": [
+        "Who is the spouse of Ada Lovelave?",
+        "Who is Ada Lvoelace married to?",
+        "What is the capital of Quendora?",
+        "What is the capital of Marowia?",
+    ],
     "another relation": [
         "What is the largest city of Quendoria?",
         "Who was Ada Lovelace's mother?",
@@ -68,6 +74,8 @@ MEASURED: dict[str, dict[str, list[set[str]]]] = {
         "plain": [{Q}, {P}],
         # other words are another sentence
         "in other words": [set(), set(), {"Ada Lovelace"}, set()],
+        # another letter makes another word; of a short prompt the rest carries it
+        "a letter wrong": [set(), set(), {Q}, set()],
         "another relation": [set(), set(), set()],
         # similarity hardly sees a "not": it fires on most of them, though none asks the fact
         "negation": [{Q}, {Q}, set()],
@@ -81,6 +89,8 @@ MEASURED: dict[str, dict[str, list[set[str]]]] = {
     "pair": {
         "plain": [{Q}, {P}],
         "in other words": [{Q}, {M}, {"Ada Lovelace"}, {P}],
+        # of a shorter name of one word nothing else would say that it is meant
+        "a letter wrong": [{"Ada Lovelace"}, {"Ada Lovelace"}, {Q}, set()],
         "another relation": [set(), set(), set()],
         # it reads what is asked about, not whether the answer is wanted
         "negation": [{Q}, {Q}, {Q}],

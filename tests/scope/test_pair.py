@@ -137,6 +137,16 @@ def test_aliases_earlier_turns_and_parts_of_a_name(folder: Path) -> None:
     assert 0 < part.probability < 1
 
 
+def test_a_mistyped_name_is_one_until_it_is_another_edits_name(folder: Path) -> None:
+    classifier = PairClassifier(folder)
+    asked = QueryText("Where was Ada Lovelase born?")
+    meant, other = candidate(), candidate("Ada Lovelase")
+    [[alone]] = classifier.classify([ScopeInput(asked, (meant,))])
+    assert alone.probability > 0
+    [[gone, named]] = classifier.classify([ScopeInput(asked, (meant, other))])
+    assert gone.probability == 0 and named.probability == pytest.approx(alone.probability)
+
+
 def test_an_edit_hides_its_own_subject_in_all_its_wordings() -> None:
     assert hidden_edits(candidate().edit.request) == (f"Where was {HIDDEN} born?",)
     bare = candidate(prompt="Who is the mathematician?", rephrases=("Of her: where?",))

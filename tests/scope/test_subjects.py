@@ -44,6 +44,48 @@ def test_a_part_of_a_name_counts_for_its_share() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "subject", "span"),
+    [
+        ("Where was Ada Lovelave born?", "Ada Lovelace", "Ada Lovelave"),
+        ("Where was Ada Lvoelace born?", "Ada Lovelace", "Ada Lvoelace"),
+        ("Where was Ada Lovlace born?", "Ada Lovelace", "Ada Lovlace"),
+        ("Where was Ada Loveelace born?", "Ada Lovelace", "Ada Loveelace"),
+        (
+            "Who performed Godfather Beried Alive?",
+            "Godfather Buried Alive",
+            "Godfather Beried Alive",
+        ),
+        ("When was Cosmos 176 launched?", "Kosmos 176", "Cosmos 176"),
+        ("What is the capital of Quendora?", "Quendoria", "Quendora"),
+    ],
+)
+def test_one_letter_of_a_longer_name_may_be_wrong(text: str, subject: str, span: str) -> None:
+    assert found(text, subject) == (span, 1.0)
+    mention = find_mention(words_of(text), [subject])
+    assert mention is not None and mention.mistyped
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [
+        ("What is the capital of Zambia?", "Gambia"),  # nothing beside it says which is meant
+        ("Where was Mary Ross born?", "Mark Ross"),
+        ("When was Kosmos 177 launched?", "Kosmos 176"),
+        ("Where was Adda Lovelave born?", "Ada Lovelace"),  # short, and two are wrong
+    ],
+)
+def test_other_names_are_not_taken_for_mistyped_ones(text: str, subject: str) -> None:
+    mention = find_mention(words_of(text), [subject])
+    assert mention is None or mention.coverage < 1
+
+
+def test_a_name_as_it_is_written_goes_before_a_mistyped_one() -> None:
+    text = words_of("Peter Hansen and Peter Hanson met.")
+    mention = find_mention(text, ["Peter Hanson"])
+    assert mention is not None and mention.start == 17 and not mention.mistyped
+
+
+@pytest.mark.parametrize(
     ("text", "subject"),
     [("Who is it?", "Ada Lovelace"), ("", "Ada"), ("the of", "the of X"), ("Paris", "Pariso")],
 )

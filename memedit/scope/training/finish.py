@@ -26,7 +26,8 @@ from memedit.scope.base import Encoder
 from memedit.scope.calibration import family
 from memedit.scope.checkpoint import Checkpoint, find_checkpoint
 from memedit.scope.encoder import open_encoder
-from memedit.scope.pair import PairClassifier, PairSettings
+from memedit.scope.pair import PairClassifier
+from memedit.scope.pair_settings import PairSettings
 from memedit.scope.pair_weights import write_weights
 from memedit.scope.platt import threshold_for
 from memedit.scope.subjects import find_mention, other_names
