@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from memedit.scope.base import ScopeClassifier
 
 _BATCH = 256
+_COLUMNS = (
+    *("kind", "n", "auroc", "recall", "own edit", "right label", "false alarms", "threshold"),
+    *("from", "cleaned", "calibration error"),
+)
 
 
 def scope(
@@ -178,8 +182,6 @@ def scope(
         for probe in probes:
             if probe.faulty:
                 typer.echo(f"left out: {probe.where}: {probe.text}", err=True)
-    columns = ("kind", "n", "auroc", "recall", "own edit", "false alarms", "threshold", "from",
-               "cleaned", "calibration error")  # fmt: skip
     texts: dict[int, list[int]] = {}
     for place, probe in enumerate(probes):
         texts.setdefault(probe.case, []).append(place)
@@ -212,7 +214,7 @@ def scope(
                     curves[called] = recall_curves(probes, decisions)
                 if not json:  # each as soon as it is there: the next size may take long
                     title = f"{dataset}: {size:,} edits in memory, {name}"
-                    print_table(columns, [_cells(row) for row in counted], title)
+                    print_table(_COLUMNS, [_cells(row) for row in counted], title)
     if plot is not None:
         save_rivals_plot(curves, rates, unrelated, plot)
     if report is not None:
@@ -292,6 +294,7 @@ def _cells(row: ScopeRow) -> tuple[str, ...]:
         number(row.auroc),
         number(row.recall),
         number(row.own_edit),
+        number(row.right_label),
         number(row.false_alarms),
         f"{row.threshold:.3f}",
         row.threshold_from if row.accepted is None else f"{row.threshold_from}, {row.accepted:g}",

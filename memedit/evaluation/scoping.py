@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from memedit.errors import InvalidInputError
-from memedit.evaluation.cases import EditCase, Metric
+from memedit.evaluation.cases import EditCase, Metric, Probe
 from memedit.evaluation.rivals import LiveEdits
-from memedit.types import EditRequest
-
-Floats = npt.NDArray[np.float64]
+from memedit.evaluation.scope_numbers import Floats, auroc, calibration_error, chosen_threshold
+from memedit.types import EditRequest, ScopeLabel
 
 _FIRING = frozenset({Metric.GENERALITY, Metric.PORTABILITY, Metric.MULTIHOP})
 
@@ -50,6 +48,9 @@ class ScopeProbe:
     """By the cleaning rule it may well ask what an edit changes; see ``rivals``."""
     case: int = 0
     """The position of the case that it is from."""
+    label: ScopeLabel | None = None
+    """``DIRECT`` where the edit is the answer, ``DEPENDENT`` where it is one hop of it; ``None``:
+    the data set does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ class ScopeRow:
     """Fires, and the own edit is the most probable one or is among those applied."""
     own_edit: float | None
     """Of the prompts on which something fires: those on which the own edit is the most probable."""
+    right_label: float | None
+    """Of the recalled prompts: those whose own edit is ``direct`` where it is the answer, or
+    ``dependent`` where it is one hop of it.  None where the data set does not say which."""
     false_alarms: float | None
     """Of an unrelated kind: the share on which anything fires."""
     threshold: float
@@ -108,11 +112,22 @@ def scope_probes(
             where = f"{case.id}.{probe.kind or probe.metric.value}[{number}]"
             kind = probe.kind or probe.metric.value
             if probe.metric in _FIRING:
-                probes.append(ScopeProbe(probe.prompt, kind, own, where, case=position))
+                label = _label_of(probe)
+                probes.append(
+                    ScopeProbe(probe.prompt, kind, own, where, case=position, label=label)
+                )
             elif probe.metric is Metric.LOCALITY:
                 faulty = live.asked_by(probe, mine)
                 probes.append(ScopeProbe(probe.prompt, kind, frozenset(), where, faulty, position))
     return edits, probes
+
+
+def _label_of(probe: Probe) -> ScopeLabel | None:
+    if probe.metric is Metric.GENERALITY:
+        return ScopeLabel.DIRECT
+    if probe.metric is Metric.MULTIHOP or probe.kind == "Reasoning":
+        return ScopeLabel.DEPENDENT
+    return None
 
 
 def measure_scope(
@@ -250,10 +265,10 @@ def _row(
     fires = best >= threshold
     if not probes[0].own:
         return ScopeRow(
-            kind, len(probes), auroc=None, recall=None, own_edit=None,
+            kind, len(probes), auroc=None, recall=None, own_edit=None, right_label=None,
             false_alarms=float(fires.mean()), **common,
         )  # fmt: skip
-    recalled, owned = 0, 0
+    recalled, owned, labelled = 0, 0, 0
     for probe, each, firing in zip(probes, judged, fires.tolist(), strict=True):
         if not firing:
             continue
@@ -262,52 +277,15 @@ def _row(
         # direct ones are applied before dependent ones, as routing does
         applied.sort(key=lambda one: one.direct < one.dependent)
         owned += ranked[0].edit in probe.own
-        recalled += ranked[0].edit in probe.own or any(
+        if ranked[0].edit in probe.own or any(
             one.edit in probe.own for one in applied[:max_edits] if one.dependent > one.direct
-        )
+        ):
+            recalled += 1
+            own_one = next(one for one in ranked if one.edit in probe.own)
+            labelled += (own_one.direct >= own_one.dependent) is (probe.label is ScopeLabel.DIRECT)
     own = owned / int(fires.sum()) if fires.any() else None
     return ScopeRow(
         kind, len(probes), auroc=auroc(best, unrelated), recall=recalled / len(probes),
         own_edit=own, false_alarms=None, **common,
+        right_label=labelled / recalled if recalled and probes[0].label is not None else None,
     )  # fmt: skip
-
-
-def chosen_threshold(unrelated: Floats, rate: float) -> float:
-    """Return the lowest threshold at which at most ``rate`` of the unrelated scores fire (>=).
-
-    Raises:
-        InvalidInputError: the rate is not in [0, 1).
-
-    """
-    if not 0 <= rate < 1:
-        raise InvalidInputError(f"got a rate of false alarms of {rate}; expected one in [0, 1)")
-    ordered = np.sort(unrelated)[::-1]
-    allowed = int(np.floor(rate * len(ordered) + 1e-9))
-    if allowed >= len(ordered):
-        return float(ordered[-1])
-    return float(np.nextafter(ordered[allowed], np.inf))
-
-
-def auroc(positives: Floats, negatives: Floats) -> float | None:
-    """Return the probability that a positive scores above a negative; ties count half."""
-    if not len(positives) or not len(negatives):
-        return None
-    ordered = np.sort(negatives)
-    below = np.searchsorted(ordered, positives, side="left")
-    up_to = np.searchsorted(ordered, positives, side="right")
-    return float((below + up_to).mean() / 2 / len(negatives))
-
-
-def calibration_error(probabilities: Floats, truth: npt.NDArray[np.bool_]) -> float:
-    """Return the mean gap of probability and frequency over ten equal bins, weighted by size.
-
-    Source: Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning".
-
-    Args:
-        probabilities: in [0, 1], at least one.
-        truth: of each, whether what was probable was so.
-
-    """
-    bins = np.minimum((probabilities * 10).astype(int), 9)
-    sums = np.bincount(bins, probabilities - truth, minlength=10)
-    return float(np.abs(sums).sum() / len(probabilities))

@@ -5,16 +5,8 @@ import pytest
 
 from memedit.errors import InvalidInputError
 from memedit.evaluation.cases import EditCase, Metric, Probe
-from memedit.evaluation.scoping import (
-    Judged,
-    ScopeRow,
-    auroc,
-    calibration_error,
-    chosen_threshold,
-    measure_scope,
-    recall_curves,
-    scope_probes,
-)
+from memedit.evaluation.scope_numbers import auroc, calibration_error, chosen_threshold
+from memedit.evaluation.scoping import Judged, ScopeRow, measure_scope, recall_curves, scope_probes
 from memedit.types import EditRequest
 
 
@@ -87,6 +79,13 @@ def test_rows_count_what_was_judged() -> None:
     assert rephrase.auroc == 1.0
     assert found["Reasoning", False].recall == 1.0  # second, but applied as dependent
     assert found["Reasoning", False].own_edit == 0.0
+    # the paraphrase is answered by its edit, the other question through it
+    assert rephrase.right_label == found["Reasoning", False].right_label == 1.0
+    assert found["Relation_Specificity", False].right_label is None
+    turned = {text: [Judged(one.edit, one.dependent, one.direct) for one in said]
+              for text, said in SAID.items()}  # fmt: skip
+    rows = measure_scope(probes, lambda texts: [turned[one] for one in texts], edits=3, shipped=0.5)
+    assert [row.right_label for row in rows if row.kind == "rephrase"] == [0.0, 0.0]
     assert found["Relation_Specificity", False].false_alarms == pytest.approx(1 / 3)
     assert found["Relation_Specificity", True].false_alarms == 0.0
     assert found["Relation_Specificity", True].n == 1

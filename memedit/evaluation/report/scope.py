@@ -191,6 +191,7 @@ def _everything(rows: Sequence[Mapping[str, Any]]) -> PlainTable:
         "auroc": "AUROC",
         "recall": "Recall",
         "own_edit": "Right edit where one fires",
+        "right_label": "Right label where it is recalled",
         "false_alarms": "False alarms",
         "threshold": "Threshold",
         "calibration_error": "Calibration error",
@@ -201,7 +202,7 @@ def _everything(rows: Sequence[Mapping[str, Any]]) -> PlainTable:
             _kind(row)[0],
             f"{row['n']:,}",
             "shipped" if row["accepted"] is None else f"file, {row['accepted']:g}",
-            *(DASH if row[field] is None else number(row[field]) for field in shown),
+            *(DASH if row.get(field) is None else number(row[field]) for field in shown),
         )
         for row in rows
     ]
