@@ -136,13 +136,23 @@ def train(
             "it left in doubt. Default: the recipe's 2.",
         ),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Weights that stand for the first round: what an earlier training wrote.",
+        ),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Of one thread each.")] = 1,
     json: opt.Json = False,
 ) -> None:
     """Train the classifier 'pair' anew, and choose its threshold on subjects it never saw.
 
-    About two hours on one core. A fifth of the subjects is kept out, and of the table of phrasings
-    a twelfth; what is measured on them stands in OUT/pair.json, and is printed.
+    About two hours on one core; with --start-from half of that. A fifth of the subjects is kept
+    out, and of the table of phrasings a twelfth; what is measured on them stands in OUT/pair.json,
+    and is printed.
 
     Example: memedit scope train --data benchmarks --out my-pair &&
     MEMEDIT_SCOPE__WEIGHTS=my-pair memedit serve --upstream http://127.0.0.1:8000
@@ -152,11 +162,14 @@ def train(
     need_models_extra()
     from memedit.scope.training.fine_tune import Recipe
     from memedit.scope.training.finish import finish
+    from memedit.scope.training.rounds import begin_with
     from memedit.scope.training.rounds import train as train_pairs
 
     folder = run if run is not None else out / "run"
     given = {"steps": steps, "rounds": rounds}
     recipe = Recipe(**{name: n for name, n in given.items() if n is not None})
+    if start_from is not None:
+        begin_with(start_from, folder, recipe)
     train_pairs(data, folder, recipe, processes)
     record = finish(data, folder, out)
     if json:
