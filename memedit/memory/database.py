@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from memedit.errors import InvalidInputError, MemoryFailure, MissingResourceError
+from memedit.errors import MemoryFailure, MissingResourceError, SettingsError
 from memedit.memory.schema import META
 
 _BUSY_SECONDS = 10.0
@@ -37,7 +37,7 @@ class Database:
         """Open it; with ``create=False`` a SQLite file must be there already.
 
         Raises:
-            InvalidInputError: the URL is of no kind that is known.
+            SettingsError: the URL is of no kind that is known.
             MemoryFailure: it cannot be opened, or is not there.
 
         """
@@ -164,14 +164,14 @@ def _read_url(given: str) -> URL:
     try:
         url = make_url(given)
     except ArgumentError:
-        raise InvalidInputError(
+        raise SettingsError(
             f"the memory's URL {given!r} cannot be read; "
             "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
         ) from None
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise InvalidInputError(
+        raise SettingsError(
             f"the memory cannot be kept in {url.get_backend_name()!r}; "
             "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
         )

@@ -155,6 +155,8 @@ def test_text_from_edits_is_never_read_as_markup(run: Run) -> None:
         (("list", "--url", "http://x", "--memory", "sqlite://"), "not both"),
         (("add", *CAPITAL, "--valid-from", "tomorrow"), "tomorrow"),
         (("list", "--memory", "sqlite://", "--config", "absent.toml"), "absent.toml"),
+        (("list", "--memory", "foo"), "expected sqlite:///FILE"),
+        (("add", *CAPITAL, "--memory", "mysql://a@b/c"), "expected sqlite:///FILE"),
     ],
 )
 def test_misuse_is_one_line_and_exit_code_2(
