@@ -177,7 +177,6 @@ def test_misuse_is_one_line_and_exit_code_2(
         (("add", " ", "x", "-s", "y"), "prompt"),
         (("add", *CAPITAL, "-n", "no spaces"), "namespace"),
         (("add", *CAPITAL, "--valid-from", "2030-01-01", "--valid-to", "2020-01-01"), "valid_to"),
-        (("list", "--memory", "nonsense"), "nonsense"),
         (("add", *CAPITAL, "--memory", "sqlite:////no/such/x.db"), "cannot open the database"),
         (("list", "--memory", "sqlite:////no/such/x.db"), "there is no edit memory at /no/such/x"),
         (("list", "--url", "http://127.0.0.1:9"), "memedit serve"),
