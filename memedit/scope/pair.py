@@ -24,6 +24,7 @@ from memedit.scope.onnx_session import open_session
 from memedit.scope.pair_input import HIDDEN, PairTokenizer, Row
 from memedit.scope.pair_settings import PairSettings
 from memedit.scope.pair_weights import read_graph
+from memedit.scope.pronouns import may_mean_the_answer, with_name
 from memedit.scope.query import leans, points_back, search_texts
 from memedit.scope.subjects import (
     KnownBy,
@@ -47,13 +48,18 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the model has to judge of one candidate of one input: a prompt beside each wording."""
+    """What the model has to judge of one candidate: each prompt beside each wording."""
 
-    prompt: str
+    prompts: tuple[str, ...]
     edits: tuple[str, ...]
     named: float
     text: str
     mention: Mention
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every prompt beside every wording."""
+        return [(prompt, edit) for prompt in self.prompts for edit in self.edits]
 
     def gives_way_to(self, other: _Asked | None) -> bool:
         """See ``Mention.gives_way_to``."""
@@ -134,8 +140,10 @@ class PairClassifier(ScopeClassifier):
         pairs: dict[tuple[str, str], int] = {}
         for one in inputs:
             texts = [_read(text) for text in search_texts(one.query)]
-            row = [self._ask(texts, candidate) for candidate in one.candidates]
-            if len(texts) > 1 and leans(one.query) and not points_back(one.query.text):
+            follows = len(texts) > 1 and leans(one.query)
+            turns = (one.query.context[-1], one.query.text.strip()) if follows else None
+            row = [self._ask(texts, candidate, turns) for candidate in one.candidates]
+            if follows and not points_back(one.query.text):
                 known = [self._known(candidate.edit.request) for candidate in one.candidates]
                 behind = left_behind(*texts[0][1:], known)
                 row = [None if left else ask for ask, left in zip(row, behind, strict=True)]
@@ -146,8 +154,8 @@ class PairClassifier(ScopeClassifier):
                 ]
             asked.append(row)
             for question in filter(None, row):
-                for edit in question.edits:
-                    pairs.setdefault((question.prompt, edit), len(pairs))
+                for pair in question.pairs:
+                    pairs.setdefault(pair, len(pairs))
         judged = self.judge(list(pairs))
         return [
             [
@@ -179,7 +187,13 @@ class PairClassifier(ScopeClassifier):
     def _known(self, request: EditRequest) -> KnownBy | None:
         return self._known_by(request.subject, tuple(request.aliases), request.prompt)
 
-    def _ask(self, texts: Sequence[_Text], candidate: Candidate) -> _Asked | None:
+    def _ask(
+        self, texts: Sequence[_Text], candidate: Candidate, turns: tuple[str, str] | None
+    ) -> _Asked | None:
+        """Say what to judge of a candidate, ``None`` where no text names its subject.
+
+        ``turns``: the one before the last and the last, where the last of the texts is both.
+        """
         request = candidate.edit.request
         known = self._known(request)
         if known is None:
@@ -194,12 +208,14 @@ class PairClassifier(ScopeClassifier):
         if best is None:
             return None
         text, words, mention = best
-        prompt = text[: mention.start] + HIDDEN + text[mention.end :]
+        prompts = (text[: mention.start] + HIDDEN + text[mention.end :],)
+        if turns is not None and text is texts[-1][0]:
+            prompts = _of_the_last(turns, prompts, text, mention)
         named = 1.0
         if mention.coverage < 1:
             beside = other_names(text, words, mention, known.names)
             named = self.settings.named(mention.coverage, candidate.similarity, *beside)
-        return _Asked(prompt, hidden_edits(request), named, text, mention)
+        return _Asked(prompts, hidden_edits(request), named, text, mention)
 
     def _decision(
         self,
@@ -214,7 +230,7 @@ class PairClassifier(ScopeClassifier):
             return ScopeDecision(candidate, label, direct, 0.0, 1.0 - direct)
         if question is None:
             return ScopeDecision(candidate, ScopeLabel.UNRELATED, 0.0, 0.0, 1.0)
-        rows = judged[[places[question.prompt, edit] for edit in question.edits]]
+        rows = judged[[places[pair] for pair in question.pairs]]
         # the wording that the prompt is nearest to: an edit is asked if any of its wordings is
         direct, dependent, _ = (
             float(value) * question.named for value in rows[int(rows[:, 2].argmin())]
@@ -250,6 +266,23 @@ def _known_by(subject: str, aliases: Sequence[str], prompt: str) -> KnownBy | No
 def _read(text: str) -> _Text:
     words = words_of(text)
     return text, words, forms_asked(words)
+
+
+def _of_the_last(
+    turns: tuple[str, str], both: tuple[str, ...], text: str, mention: Mention
+) -> tuple[str, ...]:
+    """Return what the last turn asks of a subject that only the one before it names.
+
+    With the subject put where it leaves one out; behind a question for a person also both turns
+    (``both``), since "How old is he?" may lean on the answer to "Who is the mayor of Oslo?".
+    """
+    earlier, last = turns
+    if mention.end > len(text) - len(last):
+        return both
+    asked = with_name(last, HIDDEN)
+    if asked is None:
+        return both
+    return (asked, *both) if may_mean_the_answer(last, earlier) else (asked,)
 
 
 def hidden_edits(request: EditRequest) -> tuple[str, ...]:

@@ -55,18 +55,8 @@ def search_texts(query: QueryText) -> tuple[str, ...]:
         subject = None if points_back(text) else subject_of(text, earlier)
         if subject is not None:
             return (tail(asked_of(subject, query.context) or text),)
-        texts.append(completed(text, earlier))
+        texts.append(f"{tail(earlier, WINDOW - 1 - len(text))} {text}".strip())
     return tuple(dict.fromkeys(texts))
-
-
-def completed(text: str, earlier: str) -> str:
-    """Return a turn behind the one before it, which stands in brackets; at most ``WINDOW`` long.
-
-    The brackets say which of the two is asked now: "(What is the capital of Peru?) And its
-    currency?" is no longer about the capital, as "What is the capital of Peru? And its currency?"
-    is.
-    """
-    return f"({tail(earlier, WINDOW - 3 - len(text))}) {text}".removeprefix("() ")
 
 
 def leans(query: QueryText) -> bool:

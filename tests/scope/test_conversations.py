@@ -99,3 +99,74 @@ def test_what_leans_on_the_earlier_turn_is_still_about_its_subject(
     fired: Fired, earlier: str, last: str, subject: str
 ) -> None:
     assert fired(earlier, last) == {subject}
+
+
+OF_ONE_SUBJECT = [
+    ("The capital of Peru is", "Peru", "Lindhaven"),
+    ("The currency of Peru is", "Peru", "the mark"),
+    ("The population of Peru is", "Peru", "seven"),
+    ("The birthplace of Ada Lovelace is", "Ada Lovelace", "Oslo"),
+    ("The place of death of Ada Lovelace is", "Ada Lovelace", "Rome"),
+    ("The father of Ada Lovelace is", "Ada Lovelace", "Bo Li"),
+    ("The founder of Nimbus Works is", "Nimbus Works", "Ada"),
+    ("The headquarters of Nimbus Works are in", "Nimbus Works", "Velden"),
+    ("The mayor of Velden is", "Velden", "Petra Olm"),
+]
+PERU = "What is the capital of Peru?"
+ADA = "Where was Ada Lovelace born?"
+
+
+@pytest.fixture(scope="module")
+def asked(encoder: Encoder) -> Iterator[Fired]:
+    """Return what tells the prompts of the edits that fire, of several about one subject."""
+    with EditMemory.open("sqlite://", encoder) as memory:
+        memory.add(
+            [
+                EditRequest(prompt=one, subject=two, target_new=three)
+                for one, two, three in OF_ONE_SUBJECT
+            ]
+        )
+        router = open_router(memory, Settings.read(flags={}))
+
+        def asked(earlier: str, last: str) -> set[str]:
+            [route] = router.decide([RouteQuery(QueryText(last, (earlier,)))])
+            return {one.candidate.edit.request.prompt for one in route.applied}
+
+        yield asked
+
+
+@pytest.mark.parametrize(
+    ("earlier", "last", "prompt"),
+    [
+        (PERU, "And its currency?", "The currency of Peru is"),
+        (PERU, "what is its currency", "The currency of Peru is"),
+        (PERU, "And the population?", "The population of Peru is"),
+        (PERU, "How many people live there?", "The population of Peru is"),
+        ("Which currency is used in Peru?", "Capital?", "The capital of Peru is"),
+        ("Tell me about Peru.", "What is the currency of that country?", "The currency of Peru is"),
+        (ADA, "Where did she die?", "The place of death of Ada Lovelace is"),
+        (ADA, "And who was her father?", "The father of Ada Lovelace is"),
+        ("Who founded Nimbus Works?", "Where is it headquartered?",
+         "The headquarters of Nimbus Works are in"),
+        ("Who founded Nimbus Works?", "And the headquarters, please?",
+         "The headquarters of Nimbus Works are in"),
+        (PERU, "And is it Lima?", "The capital of Peru is"),
+    ],
+)  # fmt: skip
+def test_the_last_turn_fires_what_it_asks_of_the_subject_and_not_what_was_asked_before(
+    asked: Fired, earlier: str, last: str, prompt: str
+) -> None:
+    assert asked(earlier, last) == {prompt}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "last"),
+    [
+        (PERU, "And its national anthem?"),
+        (PERU, "And the climate?"),
+        (ADA, "How tall was she?"),
+        ("Who founded Nimbus Works?", "Is it listed on the stock exchange?"),
+    ],
+)
+def test_what_no_edit_says_of_the_subject_fires_none(asked: Fired, earlier: str, last: str) -> None:
+    assert asked(earlier, last) == set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from memedit.scope.training.phrasings import (
     read_phrasings,
     ways,
 )
-from memedit.scope.training.turns import leaning
 from memedit.types import ScopeLabel
 
 ATLASEDIT = Path(__file__).parents[2] / "examples" / "atlas" / "data" / "atlasedit"
@@ -79,38 +77,6 @@ def test_pairs_of_a_table_mean_what_their_labels_say(tmp_path: Path) -> None:
             assert asked(pair.prompt) | asked(pair.edit) != {"mother", "parent"}
 
 
-def test_a_second_turn_asks_its_own_relation_and_not_the_earlier_one(tmp_path: Path) -> None:
-    relations = read_phrasings(table(tmp_path / "table.json"))
-    of = {noun: one.name for one in relations for noun in one.nouns}
-
-    def asked(text: str) -> set[str]:
-        return {of[noun] for noun in of if noun in text.lower()}
-
-    seen = set()
-    for pair in phrased_pairs(relations, encode):
-        if "turn" not in pair.kind:
-            continue
-        earlier, turn = pair.prompt.split(") ", 1)
-        assert earlier.startswith("(") and HIDDEN in earlier and HIDDEN not in turn
-        if len(asked(turn)) == len(asked(pair.edit)) == 1:
-            seen.add(pair.kind)
-            assert (asked(turn) == asked(pair.edit)) is (pair.kind == "last turn")
-    assert seen == {"earlier turn", "last turn"}
-
-
-@pytest.mark.parametrize(
-    ("text", "turn"),
-    [
-        (f"Where was {HIDDEN} born?", "Where was he born?"),
-        (f"{HIDDEN}'s father is", "His father is"),
-        (f"Who gave birth to {HIDDEN}?", "Who gave birth to him?"),
-    ],
-)
-def test_a_turn_that_leans_names_nobody(text: str, turn: str) -> None:
-    turns = {leaning(random.Random(seed), "person", (), [text]) for seed in range(40)}
-    assert turn in turns and not any(HIDDEN in one for one in turns)
-
-
 def test_what_is_measured_was_not_trained_on(tmp_path: Path) -> None:
     relations = read_phrasings(table(tmp_path / "table.json"))
     trained = {pair.edit for pair in phrased_pairs(relations, encode)}
@@ -137,11 +103,11 @@ def test_texts_of_one_relation_or_of_overlapping_ones_may_ask_the_same(tmp_path:
 
 
 def test_the_second_half_of_the_shipped_table_adds_wordings_and_takes_none_away() -> None:
-    first, whole = read_phrasings(further=False), read_phrasings()
-    assert [relation.name for relation in first] == [relation.name for relation in whole]
-    for before, after in zip(first, whole, strict=True):
-        assert set(ways(before)) < set(ways(after))
-        assert set(before.near) < set(after.near)
+    whole = {relation.name: relation for relation in read_phrasings()}
+    for before in read_phrasings(further=False):
+        assert set(ways(before)) < set(ways(whole[before.name]))
+        assert set(before.near) < set(whole[before.name].near)
+    for after in whole.values():
         asked = {plain(text.replace(HIDDEN, "{s}")) for text in ways(after)}
         assert not asked & {plain(text) for text in after.near}, after.name
 

@@ -24,7 +24,7 @@ CAPITAL = "What is the capital of France?"
     ],
 )
 def test_a_text_that_leans_is_completed(text: str) -> None:
-    assert search_texts(QueryText(text, ("earlier", CAPITAL))) == (text, f"({CAPITAL}) {text}")
+    assert search_texts(QueryText(text, ("earlier", CAPITAL))) == (text, f"{CAPITAL} {text}")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_question_that_does_not_show_what_to_replace_is_left(earlier: str) -> 
     ],
 )
 def test_a_text_whose_names_change_no_subject_leans(text: str) -> None:
-    assert search_texts(QueryText(text, (CAPITAL,))) == (text, f"({CAPITAL}) {text}")
+    assert search_texts(QueryText(text, (CAPITAL,))) == (text, f"{CAPITAL} {text}")
 
 
 def test_without_earlier_turns_nothing_leans() -> None:

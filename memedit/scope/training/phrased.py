@@ -12,7 +12,6 @@ import numpy as np
 from memedit.scope.pair_input import HIDDEN
 from memedit.scope.training.pairs import Encode, Pair, longer_name, varied
 from memedit.scope.training.phrasings import Relation, bare, kept_out, plain, ways
-from memedit.scope.training.turns import leaning, two_turns
 from memedit.types import ScopeLabel
 
 THE_SAME: Final = 0.9
@@ -122,8 +121,6 @@ class _Phraser:
             yield self._pair(text, edit(), ScopeLabel.UNRELATED, "other" + end)
         for j in rng.choices(others, k=max(2, len(texts) * rounds // 3)):
             yield from self._chained(i, j, end)
-        for j in rng.choices(others, near, k=max(2, len(texts) * rounds // 8)):
-            yield from self._turned(i, j, end)
         if not self._measuring:
             for text in rng.sample(texts, min(6, len(texts))):
                 longer = longer_name(rng, text)
@@ -159,21 +156,6 @@ class _Phraser:
         if rng.random() < 0.6:
             edit = rng.choice(self._edits[j])
             yield self._pair(text, edit, ScopeLabel.UNRELATED, "outer" + end)
-
-    def _turned(self, i: int, j: int, end: str) -> Iterator[Pair]:
-        """Ask relation i of a subject, and then relation j of the same."""
-        rng, then = self._rng, self._all[j]
-        earlier = rng.choice(self._texts[i])
-        turn = leaning(rng, then.about, then.nouns, self._texts[j] or self._edits[j])
-        edits = rng.choice(self._edits[i]), rng.choice(self._edits[j])
-        if rng.random() < 0.2:  # both in one prompt
-            both = f"{earlier.rstrip('?.')}? {turn}"
-            yield self._pair(both, edits[0], ScopeLabel.DIRECT, "both" + end)
-            yield self._pair(both, edits[1], ScopeLabel.DIRECT, "both" + end)
-            return
-        text = two_turns(earlier, turn)
-        yield Pair(text, edits[0], ScopeLabel.UNRELATED, "earlier turn" + end)
-        yield Pair(text, edits[1], ScopeLabel.DIRECT, "last turn" + end)
 
     def _pair(self, prompt: str, edit: str, label: ScopeLabel, kind: str) -> Pair:
         if self._measuring:
