@@ -25,7 +25,7 @@ from memedit.scope.pair_input import HIDDEN, PairTokenizer, Row
 from memedit.scope.pair_settings import PairSettings
 from memedit.scope.pair_weights import read_graph
 from memedit.scope.pronouns import may_mean_the_answer, with_name
-from memedit.scope.query import leans, points_back, search_texts
+from memedit.scope.query import leans, points_back, search_texts, standing
 from memedit.scope.subjects import (
     KnownBy,
     Mention,
@@ -141,7 +141,7 @@ class PairClassifier(ScopeClassifier):
         for one in inputs:
             texts = [_read(text) for text in search_texts(one.query)]
             follows = len(texts) > 1 and leans(one.query)
-            turns = (one.query.context[-1], one.query.text.strip()) if follows else None
+            turns = (standing(one.query.context), one.query.text.strip()) if follows else None
             row = [self._ask(texts, candidate, turns) for candidate in one.candidates]
             if follows and not points_back(one.query.text):
                 known = [self._known(candidate.edit.request) for candidate in one.candidates]

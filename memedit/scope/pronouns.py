@@ -25,11 +25,12 @@ _ITSELF = re.compile(
     re.IGNORECASE,
 )
 _THERE = re.compile(r"\bthere\b", re.IGNORECASE)
-_SAYS_NOTHING = re.compile(
+SAYS_NOTHING = re.compile(
     r"\b(?:is it (?:true|possible|safe|ok|okay|correct|right)|it is (?:said|true|possible)"
     r"|what time is it|is there|are there|there (?:is|are|was|were))\b",
     re.IGNORECASE,
 )
+"""An "it" or "there" that stands for nothing said before."""
 _NOUN = re.compile(
     r"(?:(?:and|or|but|so|then|also|what about|how about|same for),?\s+)*"
     r"(?:what(?:['’]s| is| are| was| were)\s+)?"  # noqa: RUF001
@@ -61,9 +62,9 @@ def with_name(turn: str, name: str) -> str | None:
     >>> with_name("Since when?", "Peru"), with_name("And is it Lyon?", "Peru")
     (None, None)
     """
-    if _CHECKED.match(turn.strip()) and not _SAYS_NOTHING.match(turn.strip()):
+    if _CHECKED.match(turn.strip()) and not SAYS_NOTHING.match(turn.strip()):
         return None
-    bare = _SAYS_NOTHING.sub(lambda found: " " * len(found.group()), turn)
+    bare = SAYS_NOTHING.sub(lambda found: " " * len(found.group()), turn)
     places = [
         (found.start(), found.end(), put)
         for pattern, put in (

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from memedit.scope.follow_up import OPENERS, asked_of, asks_why, new_names, subject_of
+from memedit.scope.pronouns import SAYS_NOTHING
 from memedit.types import QueryText
 
 WINDOW = 600
@@ -12,6 +14,8 @@ WINDOW = 600
 
 SHORT = 4
 """A question of at most so many words may lean on the turn before it without any pronoun."""
+BACK = 6
+"""Turns of the user that are looked back on, at most."""
 REASON = 3
 """A question of at most so many words that asks why asks it of the answer: "But why Lyon?"."""
 
@@ -25,9 +29,9 @@ _DEMONSTRATIVE = re.compile(
     r"|song|album|one|state|language|river|event|war|year|game|building|species|product)\b",
     re.IGNORECASE,
 )
-_DUMMY_IT = re.compile(
-    r"\b(?:is it (?:true|possible|safe|ok|okay|correct|right)|it is (?:said|true|possible)"
-    r"|what time is it|is there|are there|there (?:is|are|was|were))\b",
+_NODS = re.compile(
+    r"(?:(?:thank you|thanks|thx|ok|okay|great|cool|nice|good|yes|yeah|no|sure|i see|got it|hm+|wow"
+    r"|very|so much|a lot|perfect|right|alright|interesting)[\s,.!]*)+$",
     re.IGNORECASE,
 )
 _NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w'-]*|\d{3,}|[\"“«]")
@@ -40,7 +44,7 @@ def search_texts(query: QueryText) -> tuple[str, ...]:
     - the text itself, when it fits into one window;
     - of a long one its head and its tail, cut at sentence borders: what is asked stands before or
       after what was pasted, and an encoder that cuts the end would never see the latter;
-    - if it leans on earlier turns, also the last of those joined with it;
+    - if it leans on earlier turns, also the ``standing`` one of those joined with it;
     - if all it says is another subject ("And of Germany?"), only the earlier question asked of
       that, or the text alone where the question does not show which words to replace.
 
@@ -51,7 +55,7 @@ def search_texts(query: QueryText) -> tuple[str, ...]:
     text = query.text.strip()
     texts = [text] if len(text) <= WINDOW else [head(text), tail(text), *last_sentence(text)]
     if leans(query):
-        earlier = query.context[-1].strip()
+        earlier = standing(query.context)
         subject = None if points_back(text) else subject_of(text, earlier)
         if subject is not None:
             return (tail(asked_of(subject, query.context) or text),)
@@ -71,24 +75,50 @@ def leans(query: QueryText) -> bool:
     text = query.text.strip()
     if not text or not query.context or len(text) > WINDOW // 2:
         return False
-    bare = _DUMMY_IT.sub(" ", text)
+    bare = SAYS_NOTHING.sub(" ", text)
     opener = OPENERS.match(text)
     if opener is not None:
-        names = new_names(text, query.context[-1])
+        earlier = standing(query.context)
+        names = new_names(text, earlier)
         if not names or points_back(text[: names[0][0]]):
             return True
         if asks_why(text) and len(text.split()) <= REASON:
             return True
-        return subject_of(text, query.context[-1]) is not None
+        return subject_of(text, earlier) is not None
     back = _back(bare)
     if back is not None:
         return _NAME.search(bare, 0, back.start()) is None
     return text.endswith("?") and len(text.split()) <= SHORT and _NAME.search(text) is None
 
 
+def standing(context: Sequence[str]) -> str:
+    """Return what a text may lean on of the turns before it, of which there is one at least.
+
+    The last one that says by itself what it is about.  Thanks and nods are passed over, and so are
+    turns that lean themselves, but for one that names another subject: that is the earlier question
+    asked of it.
+
+    >>> standing(["What is the capital of Peru?", "And its currency?", "Thanks!"])
+    'What is the capital of Peru?'
+    >>> standing(["What is the capital of Peru?", "And of Chile?"])
+    'What is the capital of Chile?'
+    """
+    turns = [turn.strip() for turn in context[-BACK:]]
+    while turns:
+        turn = turns.pop()
+        if _NODS.match(turn):
+            continue
+        if not turns or not leans(QueryText(turn, tuple(turns))):
+            return turn
+        subject = None if points_back(turn) else subject_of(turn, standing(turns))
+        if subject is not None:
+            return asked_of(subject, turns) or turn
+    return context[-1].strip()
+
+
 def points_back(text: str) -> bool:
     """Tell whether a word of the text stands for something said before ("its", "that country")."""
-    return _back(_DUMMY_IT.sub(" ", text)) is not None
+    return _back(SAYS_NOTHING.sub(" ", text)) is not None
 
 
 def _back(bare: str) -> re.Match[str] | None:

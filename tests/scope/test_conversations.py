@@ -128,8 +128,9 @@ def asked(encoder: Encoder) -> Iterator[Fired]:
         )
         router = open_router(memory, Settings.read(flags={}))
 
-        def asked(earlier: str, last: str) -> set[str]:
-            [route] = router.decide([RouteQuery(QueryText(last, (earlier,)))])
+        def asked(earlier: str | tuple[str, ...], last: str) -> set[str]:
+            turns = (earlier,) if isinstance(earlier, str) else earlier
+            [route] = router.decide([RouteQuery(QueryText(last, turns))])
             return {one.candidate.edit.request.prompt for one in route.applied}
 
         yield asked
@@ -157,6 +158,17 @@ def test_the_last_turn_fires_what_it_asks_of_the_subject_and_not_what_was_asked_
     asked: Fired, earlier: str, last: str, prompt: str
 ) -> None:
     assert asked(earlier, last) == {prompt}
+
+
+def test_a_subject_lasts_for_as_long_as_turns_lean_on_it(
+    asked: Callable[..., set[str]],
+) -> None:
+    talk = (PERU, "And its currency?", "Thanks.")
+    assert asked(talk, "How many people live there?") == {"The population of Peru is"}
+    assert asked((*talk, "Where was Ada Lovelace born?"), "How many people live there?") == set()
+    moved = ("What is the capital of Chile?", "And of Peru?")
+    assert asked(moved, "And its currency?") == {"The currency of Peru is"}
+    assert asked(tuple(reversed(moved)), "And its currency?") == set()
 
 
 @pytest.mark.parametrize(

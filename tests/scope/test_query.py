@@ -93,6 +93,30 @@ def test_a_text_whose_names_change_no_subject_leans(text: str) -> None:
     assert search_texts(QueryText(text, (CAPITAL,))) == (text, f"{CAPITAL} {text}")
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        ("And its currency?",),
+        ("And its currency?", "But why?", "Thanks a lot!", "OK."),
+        ("And of Norway?", f"{CAPITAL[:-1]} then?"),
+    ],
+)
+def test_turns_that_lean_themselves_are_passed_over(between: tuple[str, ...]) -> None:
+    asked = QueryText("And the population?", (CAPITAL, *between))
+    whole = between[-1] if between[-1].startswith(CAPITAL[:-1]) else CAPITAL
+    assert search_texts(asked) == (asked.text, f"{whole} {asked.text}")
+
+
+def test_a_subject_that_was_changed_stays_changed() -> None:
+    asked = QueryText("And its currency?", (CAPITAL, "And of Norway?"))
+    assert search_texts(asked) == (asked.text, f"What is the capital of Norway? {asked.text}")
+
+
+def test_a_long_talk_of_turns_that_lean_ends() -> None:
+    talk = (CAPITAL, *("And its currency?" for _ in range(40)))
+    assert search_texts(QueryText("And the population?", talk))
+
+
 def test_without_earlier_turns_nothing_leans() -> None:
     assert not leans(QueryText("and its population?"))
     assert search_texts(QueryText("and its population?")) == ("and its population?",)
