@@ -26,6 +26,7 @@ class CrossEncoder:
     Args:
         weights: the file of ``pair_weights.write_weights``.
         tokenizer: ``tokenizer.json`` of its BERT.
+        longest: tokens of one text that are read.
         threads: threads of one judgement.
 
     Raises:
@@ -34,9 +35,11 @@ class CrossEncoder:
 
     """
 
-    def __init__(self, weights: Path, tokenizer: Path, *, threads: int = 1) -> None:
+    def __init__(
+        self, weights: Path, tokenizer: Path, *, longest: int = LONGEST, threads: int = 1
+    ) -> None:
         model = read_graph(weights)
-        self._tokenizer = PairTokenizer(tokenizer, LONGEST)
+        self._tokenizer = PairTokenizer(tokenizer, longest)
         self._session = open_session(model, threads)
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> Floats:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError
 
 from memedit.errors import MissingResourceError
@@ -20,10 +19,9 @@ from memedit.registry import register
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
 from memedit.scope.calibration import foreign_note, threshold_of
 from memedit.scope.cosine import Cosine
-from memedit.scope.onnx_session import open_session
-from memedit.scope.pair_input import HIDDEN, PairTokenizer, Row
+from memedit.scope.cross_encoder import CrossEncoder, Floats
+from memedit.scope.pair_input import HIDDEN, TOKENS
 from memedit.scope.pair_settings import PairSettings
-from memedit.scope.pair_weights import read_graph
 from memedit.scope.pronouns import may_mean_the_answer, with_name
 from memedit.scope.query import leans, points_back, search_texts, standing
 from memedit.scope.subjects import (
@@ -36,14 +34,11 @@ from memedit.scope.subjects import (
 )
 from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
 
-MAX_BATCH_TOKENS = 4_096
 SHIPPED = "pair_model"
 _REMEMBERED = 4_096
 """Edits whose names stay read: a few are near to prompts of any kind."""
 REPHRASES = 3
 """Stored rephrases of an edit that a prompt is judged beside, at most."""
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +98,18 @@ class PairClassifier(ScopeClassifier):
         try:
             record = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
             self.settings = PairSettings.read(record)
-            model = read_graph(folder / "pair.safetensors")
+            self._network = CrossEncoder(
+                folder / "pair.safetensors",
+                folder / "tokenizer.json",
+                longest=TOKENS,
+                threads=threads,
+            )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise MissingResourceError(
                 f"the scope classifier in {folder} cannot be read ({error}); expected "
                 "pair.safetensors, tokenizer.json and pair.json, as 'memedit scope train' writes "
                 "them"
             ) from error
-        self._tokenizer = PairTokenizer(folder / "tokenizer.json")
-        self._session = open_session(model, threads)
         self.threshold = threshold_of(threshold, self.settings.threshold)
         self.note: str | None = None
         self._by_similarity = Cosine()
@@ -170,19 +168,10 @@ class PairClassifier(ScopeClassifier):
 
         ``pairs``: prompt and edit prompt, each with ``HIDDEN`` in place of the subject.
         """
-        out = np.empty((len(pairs), 3), dtype=np.float32)
-        rows = [self._tokenizer.ids(prompt, edit) for prompt, edit in pairs]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
-        while order:
-            chosen = _batch(order, rows)
-            order = order[len(chosen) :]
-            ids, segments, mask = self._tokenizer.padded([rows[i] for i in chosen])
-            feed = {"ids": ids, "segments": segments, "mask": mask}
-            logits = self._session.run(["logits"], feed)[0] / self.settings.temperature
-            logits -= logits.max(axis=1, keepdims=True)
-            grown = np.exp(logits)
-            out[chosen] = grown / grown.sum(axis=1, keepdims=True)
-        return out
+        logits = self._network.logits(pairs) / self.settings.temperature
+        grown = np.exp(logits - logits.max(axis=1, keepdims=True))
+        judged: Floats = grown / grown.sum(axis=1, keepdims=True)
+        return judged
 
     def _known(self, request: EditRequest) -> KnownBy | None:
         return self._known_by(request.subject, tuple(request.aliases), request.prompt)
@@ -300,13 +289,3 @@ def _hidden(text: str, request: EditRequest) -> str | None:
     if mention is None:
         return None
     return text[: mention.start] + HIDDEN + text[mention.end :]
-
-
-def _batch(order: Sequence[int], rows: Sequence[Row]) -> list[int]:
-    """Take the first of ``order`` that fit into one run, padding counted."""
-    chosen: list[int] = []
-    for i in order:
-        if chosen and len(rows[i][0]) * (len(chosen) + 1) > MAX_BATCH_TOKENS:
-            break
-        chosen.append(i)
-    return chosen

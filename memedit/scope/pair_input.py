@@ -17,6 +17,8 @@ HIDDEN = "\ufffc"
 Row = tuple[list[int], list[int]]
 """Token ids and the segment, 0 or 1, of each."""
 
+TOKENS = 48
+"""Tokens of one text that the pair classifier reads."""
 _SPECIAL = ("[CLS]", "[SEP]", "[MASK]")
 
 Ints = npt.NDArray[np.int32]
@@ -33,7 +35,7 @@ class PairTokenizer:
 
     """
 
-    def __init__(self, file: Path, most: int = 48) -> None:
+    def __init__(self, file: Path, most: int = TOKENS) -> None:
         from tokenizers import Tokenizer
 
         try:
