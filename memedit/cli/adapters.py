@@ -262,6 +262,8 @@ def _described(record: AdapterRecord, store: EditMemory) -> dict[str, Any]:
 def _babbles(stored: StoredAdapter) -> bool:
     """Tell whether a LoRA may go on behind its targets: a codebook is at work where prompts end."""
     learned = stored.kind == "adapter" and stored.rank > 0
+    if "block" in stored.manifest.get("notes", {}):
+        return False  # of MELO: folded as it was registered, which taught the ends
     return learned and not stored.manifest.get("settings", {}).get("ends")
 
 

@@ -11,6 +11,7 @@ from memedit.library.library import Library
 from memedit.library.manifest import CODEBOOK, MANIFEST, PEFT_CONFIG, PEFT_TENSORS
 
 MISSING: Final = "missing"
+DAMAGED: Final = "damaged"
 _FILES: Final = (MANIFEST, PEFT_CONFIG, PEFT_TENSORS, CODEBOOK)
 
 Print = tuple[tuple[str, int, int, int, int], ...]
@@ -52,11 +53,12 @@ class Inspection:
             found = None
         except MissingResourceError as error:
             self._seen.pop(name, None)  # a folder that is not there yet, or cannot be read now
-            return Fault(MISSING, str(error))
+            there = self._library.folder(name).is_dir()
+            return Fault(DAMAGED if there else MISSING, str(error))
         except ConflictError as error:
             found = Fault("other-base", str(error))
         except MemeditError as error:
-            found = Fault("damaged", str(error))
+            found = Fault(DAMAGED, str(error))
         self._seen[name] = (now, found)
         return found
 

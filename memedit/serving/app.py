@@ -295,7 +295,8 @@ class Proxy:
             return  # too late for another answer: the server breaks this one off
         exchange.status = error.status
         extra = dict(exchange.answer_headers)
-        if wire is not None and not extra:
+        # what was decided never came to be where the served model did not answer
+        if wire is not None and (not extra or isinstance(error, UpstreamError)):
             exchange.route, exchange.reason = "refuse", error.code
             extra = {"x-memedit-route": "refuse", "x-memedit-reason": error.code}
         if isinstance(error, Unauthorized):

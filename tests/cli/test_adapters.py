@@ -74,7 +74,13 @@ def test_what_is_not_there_or_is_damaged_is_not_said_to_be_live(
     assert row["fault"] == "damaged" and row["folder_gone"] is False
     tensors.write_bytes(whole)
     assert told() == ("adapter", registered, None)
+    manifest = tensors.with_name("manifest.json")
+    kept = manifest.read_bytes()
+    manifest.unlink()
+    assert told() == ("in_context", None, "adapter-failed:damaged")
     assert "folder gone" not in run("adapters", "list", env=env).out
+    manifest.write_bytes(kept)
+    assert told() == ("adapter", registered, None)
     shutil.rmtree(tensors.parent)
     assert told() == ("in_context", None, "adapter-failed:missing")
     assert "folder gone" in run("adapters", "list", env=env).out
@@ -101,6 +107,8 @@ def test_a_lora_that_did_not_learn_the_end_of_its_answers_is_taken_and_said_to_b
     assert open_ended.code == 0 and "--set ends=true" in open_ended.err
     taught = write_lora(tmp_path / "b", ref, format="memedit-adapter/1", settings={"ends": True})
     assert "ends" not in run("adapters", "add", taught, "--library", "lib").err
+    block = write_lora(tmp_path / "c", ref, format="memedit-adapter/1", notes={"block": 1})
+    assert "ends" not in run("adapters", "add", block, "--library", "lib").err
 
 
 def test_a_name_goes_on_in_another_library_and_after_it_was_pruned(

@@ -38,8 +38,10 @@ def assert_error(answer: Answer, path: str, status: int, code: str) -> str:
         assert said["error"]["code"] == code
         assert set(said["error"]) == {"message", "type", "param", "code"}
     if path in BODIES:
-        assert answer.header("x-memedit-route")
-        assert answer.header("x-memedit-reason")
+        # whatever was decided, no edit was applied
+        assert answer.header("x-memedit-route") == "refuse"
+        assert answer.header("x-memedit-reason") == code
+        assert answer.header("x-memedit-edits") is None
     message = said["error"]["message"]
     assert isinstance(message, str)
     return message
