@@ -197,7 +197,7 @@ class PairClassifier(ScopeClassifier):
         if best is None:
             return None
         text, words, mention = best
-        prompts = (text[: mention.start] + HIDDEN + text[mention.end :],)
+        prompts: tuple[str, ...] = (text[: mention.start] + HIDDEN + text[mention.end :],)
         if turns is not None and text is texts[-1][0]:
             prompts = _of_the_last(turns, prompts, text, mention)
         named = 1.0
