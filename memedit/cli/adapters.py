@@ -22,8 +22,6 @@ app = typer.Typer(
     help="Adapters that requests may go to: in a library on disk, and known to a memory.",
     no_args_is_help=True,
 )
-MISSING = "missing"
-"""What an inspection calls a folder that is not there."""
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of an adapter: memedit-ID-VERSION.")]
 LibraryDir = Annotated[
     Path | None,
@@ -51,6 +49,7 @@ def list_adapters(
     Example: memedit adapters list --memory sqlite:///memedit.db
     """
     from memedit.config import Settings
+    from memedit.library.inspection import MISSING
 
     root = library if library is not None else Settings.read(config).adapters.library
     with opened(memory, config) as store:
@@ -280,5 +279,6 @@ def _standing(row: dict[str, Any]) -> str:
         return f"retired {row['retired_at'][:16]}"
     places = [f"{kind} {name}" for one in row["deployed"] for kind, name in one.items()]
     deployed = [f"deployed: {', '.join(places)}"] if places else []
-    said = {None: [], MISSING: ["folder gone"]}.get(row["fault"], [row["fault"]])
+    fault = "folder gone" if row["folder_gone"] else row["fault"]
+    said = [] if fault is None else [fault]
     return "; ".join([*said, *deployed]) or "live"

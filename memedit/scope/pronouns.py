@@ -12,7 +12,7 @@ from memedit.indexes.names import COMMON_WORDS, words_of
 KINDS = (
     "country|city|town|village|place|person|man|woman|guy|company|firm|band|team|club|book|film"
     "|movie|song|album|one|state|language|river|event|war|year|game|building|species|product|school"
-    "|university|album|series|show|app|service|drug|animal|car|model"
+    "|university|series|show|app|service|drug|animal|car|model"
 )
 """What "that country", "this company" name again."""
 _OWNED = re.compile(r"\b(?:its|his|their)\b", re.IGNORECASE)

@@ -61,10 +61,9 @@ def test_a_label_that_was_presumed_goes_where_the_first_round_contradicts_it() -
     assert list(mined([*told, *presumed], judge_as(0.6), lambda _: None)) == [*told, *presumed]
 
 
-def test_rounds_follow_one_another_and_go_on_where_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The real network, a few steps a round; the pairs stand in for the benchmarks'."""
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have pairs that stand in for the benchmarks', and return for which rounds they were made."""
     made: list[int] = []
 
     def toy_pairs(data: Path, encode: object, round_: int = 0) -> list[Pair]:
@@ -72,6 +71,13 @@ def test_rounds_follow_one_another_and_go_on_where_they_were(
         return pairs(64, f"Round{round_}")
 
     monkeypatch.setattr(rounds, "all_pairs", toy_pairs)
+    return made
+
+
+def test_rounds_follow_one_another_and_go_on_where_they_were(
+    tmp_path: Path, made: list[int]
+) -> None:
+    """The real network, a few steps a round."""
     recipe = Recipe(steps=2, rounds=2, batch=4, warmup=1)
     with pytest.raises(InvalidInputError, match=r"pairs\.json"):
         train(None, tmp_path, recipe)
@@ -101,16 +107,7 @@ def test_rounds_follow_one_another_and_go_on_where_they_were(
     assert shipped == pytest.approx((1 - LAST) * ended[0] + LAST * ended[1], abs=1e-6)
 
 
-def test_trained_weights_stand_for_the_first_round(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[int] = []
-
-    def toy_pairs(data: Path, encode: object, round_: int = 0) -> list[Pair]:
-        made.append(round_)
-        return pairs(64, f"Round{round_}")
-
-    monkeypatch.setattr(rounds, "all_pairs", toy_pairs)
+def test_trained_weights_stand_for_the_first_round(tmp_path: Path, made: list[int]) -> None:
     recipe = Recipe(steps=1, rounds=2, batch=4, warmup=1)
     with pytest.raises(InvalidInputError, match="at least 2 rounds"):
         begin_with(shipped_folder(), tmp_path, replace(recipe, rounds=1))
