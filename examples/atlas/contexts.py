@@ -64,7 +64,10 @@ class Contexts(Phrases):
     def _distractor(self, about: Asked, rng: random.Random) -> Asked:
         """Often a hard one: the same subject, or the same relation."""
         roll = rng.random()
-        kin = [r for r in self.world.relations.values()
+        relations = self.world.relations.values()
+        if about.relation.key in self.everyday or (self.strange and rng.random() < 0.2):
+            relations = self.strange
+        kin = [r for r in relations
                if r.subject == about.relation.subject and r.key != about.relation.key]  # fmt: skip
         if roll < 0.3 and kin and self._free(about.subject):
             relation = rng.choice(kin)

@@ -70,7 +70,8 @@ def export(
     save_tokenizer(tokenizer, folder)
     _write(folder / "training.json", progress or {})
     tensors = {
-        name: value.detach().to(torch.bfloat16).contiguous() for name, value in weights.items()
+        name: value.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, value in weights.items()
     }
     part = folder / "model.safetensors.part"
     save_file(tensors, part, metadata={"format": "pt"})

@@ -68,10 +68,10 @@ def new_parameters(shape: Shape, generator: torch.Generator) -> dict[str, nn.Par
     return parameters
 
 
-def _rope(shape: Shape, length: int) -> tuple[Tensor, Tensor]:
+def rope(shape: Shape, length: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """cos and sin [length, head_dim / 2], float32."""
-    steps = torch.arange(0, shape.head_dim, 2).float() / shape.head_dim
-    angles = torch.outer(torch.arange(length).float(), shape.rope_theta**-steps)
+    steps = torch.arange(0, shape.head_dim, 2, device=device).float() / shape.head_dim
+    angles = torch.outer(torch.arange(length, device=device).float(), shape.rope_theta**-steps)
     return angles.cos(), angles.sin()
 
 
@@ -88,9 +88,9 @@ class _Layers(torch.autograd.Function):
         kept: Tensor | None,
         *weights: Tensor,
     ) -> Tensor:
-        """x [B, T, width] -> normalised hidden states; `weights` as in `_layer_weights`."""
+        """x [B, T, width] -> normalised hidden states; `weights` as in `layer_weights`."""
         batch, length, width = x.shape
-        cos, sin = _rope(shape, length)
+        cos, sin = rope(shape, length)
         tape: list[tuple[Tensor, ...]] = []
         x = x.clone()
         added: Tensor | None = None
@@ -178,7 +178,8 @@ def _outer(g: Tensor, x: Tensor) -> Tensor:
     return (x.reshape(-1, x.shape[-1]).t() @ g.reshape(-1, g.shape[-1])).t()
 
 
-def _layer_weights(leaves: dict[str, Tensor], shape: Shape) -> list[Tensor]:
+def layer_weights(leaves: dict[str, Tensor], shape: Shape) -> list[Tensor]:
+    """The leaves in the order of the layers, the final norm last."""
     names = ("norm1", "qkv", "o", "norm2", "in", "down")
     return [leaves[f"{i}.{name}"] for i in range(shape.layers) for name in names] + [leaves["norm"]]
 
@@ -248,7 +249,7 @@ def hidden_states(
     """
     x = F.embedding(tokens, leaves["embed"])
     mentions = None if mentions is None else mentions.int()
-    weights = _layer_weights(leaves, shape)
+    weights = layer_weights(leaves, shape)
     out: Tensor = _Layers.apply(x, kernels or Kernels(), shape, mentions, kept, *weights)  # type: ignore[no-untyped-call]
     return out
 

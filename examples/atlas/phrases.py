@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from examples.atlas import formats as fm
+from examples.atlas.everyday import everyday_relations
 from examples.atlas.names import invent
 from examples.atlas.reserved import may_be_contradicted, reserved_edits
 from examples.atlas.variety import Variety, load_variety
@@ -21,6 +22,9 @@ INVENTABLE = {"city": "city", "town": "city", "person": "person", "citizen": "pe
               "river": "river", "country": "country", "language": "language",
               "phone": "phone", "password": "word", "currency": "word", "continent": "country",
               **{kind: "word" for kind in CLOSED}}  # fmt: skip
+
+EVERYDAY = 0.5
+"""The share of training's facts about strangers that are of no relation of the world."""
 
 
 class Asked:
@@ -45,6 +49,8 @@ class Phrases:
         self.held_out = held_out
         self.training = training
         self.variety = load_variety() if training else Variety()
+        self.everyday = everyday_relations() if training else {}
+        self.strange = [relation for relation, _ in self.everyday.values()]
         self.single = [f for f in world.facts if not world.relations[f.relation].listed]
         self.reserved = reserved_edits() if training else frozenset()
         self.editable = [f for f in self.single if self.contradicts(f.subject)]
@@ -116,6 +122,8 @@ class Phrases:
     def fresh_object(self, relation: Relation, rng: random.Random) -> str:
         """An invented answer of the right kind, which no weight can know."""
         kind = relation.object
+        if relation.key in self.everyday and rng.random() < 0.5:
+            return rng.choice(self.everyday[relation.key][1])
         if relation.listed:
             base = "country" if kind == "countries" else "work"
             return enumerate_names([invent(base, rng) for _ in range(rng.randrange(1, 4))])
@@ -154,6 +162,8 @@ class Phrases:
 
     def fresh(self, rng: random.Random, relation: Relation | None = None) -> Asked:
         """A fact about a stranger."""
+        if relation is None and self.strange and rng.random() < EVERYDAY:
+            relation = rng.choice(self.strange)
         relation = relation or rng.choice(list(self.world.relations.values()))
         answer = (
             self.fresh_object(relation, rng)

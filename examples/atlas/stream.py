@@ -91,10 +91,10 @@ def height(rows: int, length: int) -> int:
     return -(-rows // grain) * grain
 
 
-def cut(lengths: Sequence[int], micro: int) -> list[int]:
+def cut(lengths: Sequence[int], micro: int, overhead: int = OVERHEAD) -> list[int]:
     """Where to cut rows of falling padded lengths into micro-batches; the ends of the pieces.
 
-    Least padding: tokens with padding, and OVERHEAD for each micro-batch, none of which has
+    Least padding: tokens with padding, and `overhead` for each micro-batch, none of which has
     more than `micro` tokens unless a single row has.
     """
     best = [0] * (len(lengths) + 1)
@@ -105,7 +105,7 @@ def cut(lengths: Sequence[int], micro: int) -> list[int]:
             tokens = length * height(end - begin, length)
             if tokens > micro and end > begin + 1:
                 break
-            cost = tokens + OVERHEAD + best[end]
+            cost = tokens + overhead + best[end]
             if end == begin + 1 or cost < best[begin]:
                 best[begin], ends[begin] = cost, end
     out: list[int] = []
@@ -128,6 +128,7 @@ class Stream:
         shape: Shape,
         ramp: tuple[int, int] = (0, 0),
         cap: float = 1.0,
+        overhead: int = OVERHEAD,
     ):
         self.corpus = corpus
         self.tokenizer = tokenizer
@@ -138,6 +139,7 @@ class Stream:
         self.shape = shape
         self.ramp = ramp
         self.cap = cap
+        self.overhead = overhead
         self.share = -1.0
         self.weights = [w for w, _ in corpus.mixture]
         self.draws = [draw for _, draw in corpus.mixture]
@@ -194,7 +196,7 @@ class Stream:
         """
         rows = sorted(rows, key=lambda row: -len(row[0]))
         lengths = [padded(len(row[0])) for row in rows]
-        ends = cut(lengths, self.micro)
+        ends = cut(lengths, self.micro, self.overhead)
         return [
             self._collate(rows[begin:end], lengths[begin], drops)
             for begin, end in zip([0, *ends], ends, strict=False)

@@ -3,7 +3,8 @@
 The run directory holds the tokenizer, the state (resumable) and the curve. The learning rate
 is warmed up, held, and decayed over the last steps; an average of the recent weights (EMA) is
 exported on the way, so a usable checkpoint exists at any time. `--decay N` branches off a
-decay of N steps from the saved state and leaves that state as it is.
+decay of N steps from the saved state and leaves that state as it is. `--device cuda` computes on a
+GPU, with the same recipe.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
 
+from examples.atlas.accelerator import Accelerator
 from examples.atlas.corpus import Corpus
 from examples.atlas.export import export
+from examples.atlas.muon import StackedMuon
 from examples.atlas.network import Shape, cast, collect_gradients, new_parameters
-from examples.atlas.stream import Stream, known_share
+from examples.atlas.stream import OVERHEAD, Stream, known_share
 from examples.atlas.tokenizer import train_tokenizer
-from examples.atlas.workers import Workers, keep_freed_memory
+from examples.atlas.workers import Tally, Workers, keep_freed_memory
 from examples.atlas.world import build_world
 
 
@@ -45,6 +48,7 @@ class Recipe:
     copying: int = 300
     tokens: int = 8192
     micro: int = 2048
+    overhead: int = OVERHEAD
     ramp_from: int = 0
     ramp: int = 400
     cap: float = 1.0
@@ -55,6 +59,10 @@ class Recipe:
     seed: int = 11
 
 
+GPU_MICRO = 65_536
+GPU_OVERHEAD = 8_192
+"""A launch costs a GPU as much as a thousand tokens; a micro-batch has hundreds of launches."""
+
 SMOKE = Recipe(steps=12, decay=4, warmup=2, copying=4, tokens=2048, micro=2048)
 SMOKE_SHAPE = Shape(vocab=1024, width=64, hidden=128, layers=2, heads=2)
 
@@ -62,14 +70,16 @@ SMOKE_SHAPE = Shape(vocab=1024, width=64, hidden=128, layers=2, heads=2)
 class Trainer:
     """Parameters, optimizers and EMA, with a state that can be saved and loaded."""
 
-    def __init__(self, shape: Shape, recipe: Recipe):
+    def __init__(self, shape: Shape, recipe: Recipe, device: str = "cpu"):
         self.shape = shape
         self.recipe = recipe
-        self.parameters = new_parameters(shape, torch.Generator().manual_seed(recipe.seed))
+        fresh = new_parameters(shape, torch.Generator().manual_seed(recipe.seed))
+        self.parameters = {n: nn.Parameter(p.detach().to(device)) for n, p in fresh.items()}
         hidden = [p for n, p in self.parameters.items() if p.ndim == 2 and "embed" not in n]
         rest = [p for n, p in self.parameters.items() if p.ndim == 1 or "embed" in n]
+        muon = torch.optim.Muon if device == "cpu" else StackedMuon
         self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(
+            muon(
                 hidden,
                 lr=recipe.muon,
                 weight_decay=recipe.weight_decay,
@@ -89,7 +99,7 @@ class Trainer:
         Every layer is followed by a copy of itself whose outputs are zero. The first part of
         training costs half as much with half the layers, and loses nothing.
         """
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
         self.step = self.born = state["step"]
         self.seen = state["seen"]
         with torch.no_grad():
@@ -120,8 +130,8 @@ class Trainer:
             factor *= max(0.02, 1 - (self.step - decay_from) / decay)
         return factor
 
-    def train_step(self, workers: Workers, factor: float) -> tuple[float, float]:
-        """One step; (weighted loss, loss per answer token)."""
+    def train_step(self, workers: Workers | Accelerator, factor: float) -> Tally:
+        """One step; its losses."""
         tally = workers.gradients(cast(self.parameters, self.shape), self.step)
         self.seen += tally.tokens
         collect_gradients(workers.leaves, self.parameters, self.shape)
@@ -139,7 +149,7 @@ class Trainer:
             for name, value in self.parameters.items():
                 self.average[name].lerp_(value, 1 - keep)
         self.step += 1
-        return tally.loss, tally.answers
+        return tally
 
     def save(self, path: Path) -> None:
         """Writes the whole state."""
@@ -148,8 +158,8 @@ class Trainer:
             "seen": self.seen,
             "born": self.born,
             "shape": self.shape.as_dict(),
-            "parameters": {n: p.detach() for n, p in self.parameters.items()},
-            "average": self.average,
+            "parameters": {n: p.detach().cpu() for n, p in self.parameters.items()},
+            "average": {n: v.cpu() for n, v in self.average.items()},
             "optimizers": [o.state_dict() for o in self.optimizers],
         }
         part = path.with_suffix(".part")
@@ -158,14 +168,14 @@ class Trainer:
 
     def load(self, path: Path) -> None:
         """Reads a state that `save` wrote, for the same shape."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
         if state["shape"] != self.shape.as_dict():
             raise ValueError(f"{path} holds {state['shape']}, expected {self.shape.as_dict()}")
         self.step, self.seen, self.born = state["step"], state["seen"], state["born"]
         with torch.no_grad():
             for name, value in self.parameters.items():
                 value.copy_(state["parameters"][name])
-        self.average = state["average"]
+                self.average[name].copy_(state["average"][name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
@@ -187,7 +197,7 @@ def make_stream(tokenizer: Path, recipe: Recipe, shape: Shape) -> Stream:
     corpus = Corpus(build_world(), training=True)
     loaded = Tokenizer.from_file(str(tokenizer))
     return Stream(corpus, loaded, recipe.seed, recipe.tokens, recipe.micro, recipe.copying,
-                  shape, (recipe.ramp_from, recipe.ramp), recipe.cap)  # fmt: skip
+                  shape, (recipe.ramp_from, recipe.ramp), recipe.cap, recipe.overhead)  # fmt: skip
 
 
 def progress_of(trainer: Trainer, recipe: Recipe) -> dict[str, float]:
@@ -207,10 +217,12 @@ def train(
     processes: int = 1,
     grow_from: Path | None = None,
     start_from: Path | None = None,
+    device: str = "cpu",
 ) -> Trainer:
     """Trains, or goes on training, in `run`; returns the trainer at its end.
 
     With `decay`, the saved state is decayed over that many steps and exported, and stays.
+    `processes` compute the gradients on a CPU, and make the batches for any other `device`.
     """
     run.mkdir(parents=True, exist_ok=True)
     export_to = export_to or run / "export"
@@ -221,7 +233,7 @@ def train(
     elif not path.exists():
         train_tokenizer(world, shape.vocab).save(str(path))
     tokenizer = Tokenizer.from_file(str(path))
-    trainer = Trainer(shape, recipe)
+    trainer = Trainer(shape, recipe, device)
     state = run / "state.pt"
     if state.exists():
         trainer.load(state)
@@ -240,17 +252,23 @@ def train(
         TextColumn("{task.fields[note]}"),
     )
     began, first = time.monotonic(), trainer.seen
-    workers = Workers(
-        cast(trainer.parameters, shape), shape, partial(make_stream, path, recipe, shape), processes
+    first_leaves = cast(trainer.parameters, shape)
+    make = partial(make_stream, path, recipe, shape)
+    workers: Workers | Accelerator = (
+        Workers(first_leaves, shape, make, processes)
+        if device == "cpu"
+        else Accelerator(first_leaves, shape, make, processes, range(trainer.step, steps))
     )
     with Progress(*columns) as progress, curve, workers:
         task = progress.add_task("Atlas", total=steps, completed=trainer.step, note="")
         while trainer.step < steps and not stop.asked:
-            loss, answers = trainer.train_step(workers, trainer.rate(decay_from, length))
-            speed = (trainer.seen - first) / (time.monotonic() - began)
-            note = f"loss {loss:.3f} answers {answers:.3f} {speed:,.0f} tokens/s"
-            progress.update(task, completed=trainer.step, note=note)
+            tally = trainer.train_step(workers, trainer.rate(decay_from, length))
+            progress.update(task, completed=trainer.step)
             if trainer.step % 10 == 0:
+                loss, answers = float(tally.loss), float(tally.answers)
+                speed = (trainer.seen - first) / (time.monotonic() - began)
+                note = f"loss {loss:.3f} answers {answers:.3f} {speed:,.0f} tokens/s"
+                progress.update(task, note=note)
                 row = {"step": trainer.step, "tokens": trainer.seen, "loss": round(loss, 4),
                        "answers": round(answers, 4), "tokens_per_s": round(speed),
                        "seconds": round(time.monotonic() - began)}  # fmt: skip
@@ -272,17 +290,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--run", type=Path, required=True, help="directory of the run")
     parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--final-decay", type=int, default=Recipe().decay, help="of --steps")
     parser.add_argument("--decay", type=int, default=0, help="branch off a decay of N steps")
     parser.add_argument("--export-to", type=Path, help="default: RUN/export")
     parser.add_argument("--export-every", type=int, default=100)
+    parser.add_argument("--save-every", type=int, default=50)
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    parser.add_argument("--device", default="cpu", help="cuda: the processes make the batches")
     parser.add_argument("--start-from", type=Path, help="folder of an exported checkpoint")
     parser.add_argument("--grow-from", type=Path, help="state of a run with half the layers")
     parser.add_argument("--cap", type=float, default=1.0, help="largest share of the world")
     parser.add_argument("--layers", type=int, default=Shape().layers)
     parser.add_argument("--smoke", action="store_true", help="a tiny network, a few steps")
     options = parser.parse_args(arguments)
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if options.device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         print(
             "This CPU has no bfloat16 arithmetic (AVX-512 BF16 or AMX), which is then emulated: "
             "expect a hundredth of the speed in the README.",
@@ -298,15 +319,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             Shape(layers=options.layers),
             Recipe(
                 options.steps,
+                options.final_decay,
                 cap=options.cap,
                 copying=0 if options.start_from else Recipe().copying,
+                micro=Recipe().micro if options.device == "cpu" else GPU_MICRO,
+                overhead=OVERHEAD if options.device == "cpu" else GPU_OVERHEAD,
             ),
         )
     )
     train(
-        options.run, shape, recipe, options.decay, options.export_every,
+        options.run, shape, recipe, options.decay, options.export_every, options.save_every,
         export_to=options.export_to, processes=options.processes,
-        grow_from=options.grow_from, start_from=options.start_from,
+        grow_from=options.grow_from, start_from=options.start_from, device=options.device,
     )  # fmt: skip
 
 

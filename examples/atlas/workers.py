@@ -25,8 +25,8 @@ from examples.atlas.stream import Batch, Stream
 class Tally:
     """What one process did in a step: weighted loss, loss per answer token, tokens seen."""
 
-    loss: float = 0.0
-    answers: float = 0.0
+    loss: float | Tensor = 0.0
+    answers: float | Tensor = 0.0
     tokens: int = 0
 
 

@@ -62,19 +62,20 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
     path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
 
 
-def _loss(model: PairModel, batch: Batch, smoothing: float) -> tuple[Tensor, float]:
+def _loss(model: PairModel, batch: Batch, smoothing: float, device: str) -> tuple[Tensor, float]:
     """Return the mean loss of a batch, and the share of pairs that are told right."""
     arrays = (batch.ids, batch.segments, batch.mask)
-    with half_where_fast():
-        logits = model(*(torch.from_numpy(array) for array in arrays))
-    labels = torch.from_numpy(batch.labels)
+    with half_where_fast(device):
+        logits = model(*(torch.from_numpy(array).to(device) for array in arrays))
+    labels = torch.from_numpy(batch.labels).to(device)
     loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     return loss, float((logits.argmax(1) == labels).float().mean())
 
 
 def _train(
-    rank: int, processes: int, run: Path, base: Path, recipe: Recipe, round_: int = 0
-) -> None:
+    rank: int, processes: int, run: Path, base: Path, recipe: Recipe, round_: int = 0,
+    device: str = "cpu",
+) -> None:  # fmt: skip
     torch.set_num_threads(1)
     if processes > 1:
         os.environ.update(MASTER_ADDR="127.0.0.1", GLOO_SOCKET_IFNAME="lo")
@@ -83,13 +84,13 @@ def _train(
         )
         distributed.init_process_group("gloo", store=store, rank=rank, world_size=processes)
     torch.manual_seed(recipe.seed)
-    model = PairModel(base)
+    model = PairModel(base).to(device)
     parameters = model.trained(recipe.frozen)
     optimizer = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=0.01)
     state = run / "state.pt"
     step = 0
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = torch.load(state, weights_only=True, map_location="cpu")
         model.load_state_dict(saved["model"])
         if saved["optimizer"] is not None:
             optimizer.load_state_dict(saved["optimizer"])
@@ -124,7 +125,7 @@ def _train(
             factor = min(1.0, (done + 1) / recipe.warmup) * (1 - done / recipe.steps)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate * factor
-            loss, right = _loss(model, batch, smoothing)
+            loss, right = _loss(model, batch, smoothing, device)
             loss.backward()  # type: ignore[no-untyped-call]
             if processes > 1:
                 flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
@@ -158,22 +159,25 @@ def _train(
         distributed.destroy_process_group()
 
 
-def fine_tune(run: Path, base: Path, recipe: Recipe, processes: int = 1, round_: int = 0) -> None:
+def fine_tune(
+    run: Path, base: Path, recipe: Recipe, processes: int = 1, round_: int = 0, device: str = "cpu"
+) -> None:
     """Train one round on its pairs and leave ``run/state.pt``; goes on from one that is there.
 
     Args:
         run: with the round's pairs.
         base: folder of the encoder that is fine-tuned.
         recipe: that of the state, if there is one.
-        processes: of one thread each.
+        processes: of one thread each; more than one only on a CPU.
         round_: from 0 on.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         InvalidInputError: the run was begun with another number of steps.
 
     """
     if (run / "state.pt").exists():
-        saved = torch.load(run / "state.pt", weights_only=True, mmap=True)
+        saved = torch.load(run / "state.pt", weights_only=True, mmap=True, map_location="cpu")
         if (steps := saved["recipe"]["steps"]) != recipe.steps:
             raise InvalidInputError(
                 f"{run} was begun with rounds of {steps} steps, and now {recipe.steps} are asked "
@@ -182,7 +186,7 @@ def fine_tune(run: Path, base: Path, recipe: Recipe, processes: int = 1, round_:
         if int(saved["step"]) >= (round_ + 1) * recipe.steps:
             return
     if processes == 1:
-        _train(0, 1, run, base, recipe, round_)
+        _train(0, 1, run, base, recipe, round_, device)
     else:
         # Freed memory that goes back to the system is dear to get again (glibc reads these).
         os.environ.setdefault("MALLOC_MMAP_MAX_", "0")

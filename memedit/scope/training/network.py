@@ -55,13 +55,16 @@ class HalfTrained:
     Args:
         state: ``state.pt`` of a run.
         base: folder of the encoder that is fine-tuned.
+        device: where to compute, ``cpu`` or ``cuda``.
 
     """
 
-    def __init__(self, state: Path, base: Path) -> None:
+    def __init__(self, state: Path, base: Path, device: str = "cpu") -> None:
+        self._device = device
         self._model = PairModel(base)
-        self._model.load_state_dict(torch.load(state, weights_only=True)["model"])
-        self._model.eval()
+        weights = torch.load(state, weights_only=True, map_location="cpu")["model"]
+        self._model.load_state_dict(weights)
+        self._model.to(device).eval()
         self._tokenizer = PairTokenizer(base / "tokenizer.json")
 
     def __call__(self, pairs: Sequence[Pair]) -> npt.NDArray[np.float64]:
@@ -73,8 +76,8 @@ class HalfTrained:
         for first in range(0, len(order), _BATCH):
             part = order[first : first + _BATCH]
             arrays = self._tokenizer.padded([rows[i] for i in part], grain=8)
-            tensors = (torch.from_numpy(array.astype(np.int64)) for array in arrays)
-            with torch.inference_mode(), half_where_fast():
-                probabilities = self._model(*tensors).softmax(1)
+            tensors = (torch.from_numpy(a.astype(np.int64)).to(self._device) for a in arrays)
+            with torch.inference_mode(), half_where_fast(self._device):
+                probabilities = self._model(*tensors).softmax(1).cpu()
             out[part] = probabilities[torch.arange(len(part)), own[part]].double().numpy()
         return out
