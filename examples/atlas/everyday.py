@@ -12,9 +12,7 @@ from pathlib import Path
 
 from examples.atlas.world import HELD_OUT_PHRASINGS, Relation, stable_hash
 
-TABLE = (
-    Path(__file__).parents[2] / "memedit" / "scope" / "training" / "everyday_phrasings.json"
-)
+TABLE = Path(__file__).parents[2] / "memedit" / "scope" / "training" / "everyday_phrasings.json"
 NAMED_LIKE = (
     ("person", ("employee", "client", "player", "athlete", "character", "provider")),
     ("work", ("film", "book", "song", "album", "game", "show", "series", "match", "theorem")),

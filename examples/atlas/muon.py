@@ -30,7 +30,7 @@ class StackedMuon(torch.optim.Muon):
                 keep = 1 - group["lr"] * group["weight_decay"]
                 updates = self._updates(parameters, group)
                 for parameter, update in zip(parameters, updates.unbind(0), strict=True):
-                    parameter.mul_(keep).add_(update, alpha=-rate)
+                    parameter.mul_(keep).sub_(update * rate)
 
     def _updates(self, parameters: list[Tensor], group: dict[str, Any]) -> Tensor:
         """Orthogonalised momenta [n, rows, columns] of parameters of one shape."""
@@ -52,4 +52,4 @@ class StackedMuon(torch.optim.Muon):
         for _ in range(group["ns_steps"]):
             gram = x @ x.mT
             x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-        return x.mT if tall else x
+        return (x.mT if tall else x).float()

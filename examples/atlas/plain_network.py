@@ -1,48 +1,62 @@
 """The network of network.py with PyTorch's own operations: for a GPU, where those are fast.
 
-The arithmetic and the roundings are the same; the gradient is autograd's.
+A step is one piece of a fixed shape: rows of `context` tokens in which documents stand one behind
+the other and do not see each other. (Positions are relative, so where a document stands makes no
+difference.) So nothing of a step depends on its data, and a GPU can repeat it as it was recorded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from examples.atlas.network import Shape, layer_weights, rope
-from examples.atlas.stream import Batch
+from examples.atlas.stream import DROPPED, Row
 
 
 class Piece(NamedTuple):
-    """A micro-batch, with what is asked of it picked out beforehand.
+    """numbers int16 [4, R, T]: token ids, numbers of the documents (0: nothing), numbers of the
+    mentions (see `Batch`), and the layers whose MLP is left out, a bit each; weights float32
+    [2, R, T]: how much predicting each token counts, and the same among the answers alone; the
+    sums of both are 1."""
 
-    tokens [B, T] int64; asked [n] int64 are places in its [B, T - 1] predictions, target [n]
-    int64 and weight [n] float32 what is to be predicted there. mentions [B, T] int64 and kept
-    [B, layers] bfloat16 as in `Batch`, None where they change nothing.
+    numbers: Tensor
+    weights: Tensor
+
+
+def packed(rows: Sequence[Row], shape: Shape, height: int, drops: np.random.Generator) -> Piece:
+    """Rows put one behind the other into `height` rows of `shape.context` tokens.
+
+    The longest first, each where there is room; what finds none is left out.
     """
-
-    tokens: Tensor
-    asked: Tensor
-    target: Tensor
-    weight: Tensor
-    mentions: Tensor | None
-    kept: Tensor | None
-
-
-def piece(batch: Batch) -> Piece:
-    """Picks out what is asked, on the processor."""
-    target, weight = batch.tokens[:, 1:].reshape(-1), batch.weights[:, 1:].reshape(-1)
-    asked = weight.nonzero().squeeze(1)
-    return Piece(
-        batch.tokens,
-        asked,
-        target[asked],
-        weight[asked],
-        batch.mentions if bool(batch.mentions.any()) else None,
-        None if bool(batch.kept.all()) else batch.kept,
-    )
+    numbers = np.zeros((4, height, shape.context), np.int16)
+    weights = np.zeros((2, height, shape.context), np.float32)
+    filled = [0] * height
+    held = [0] * height
+    upper = range(shape.recall + 1, shape.layers)
+    for ids, weight, mentions in sorted(rows, key=lambda row: -len(row[0])):
+        n = len(ids)
+        at = next((i for i, taken in enumerate(filled) if taken + n <= shape.context), None)
+        if at is None:
+            continue
+        dropped = 0
+        if mentions.any():
+            dropped = sum(1 << i for i in upper if drops.random() < DROPPED)
+        here = slice(filled[at], filled[at] + n)
+        filled[at] += n
+        held[at] += 1
+        numbers[0, at, here], numbers[1, at, here] = ids, held[at]
+        numbers[2, at, here], numbers[3, at, here] = mentions, dropped
+        weights[0, at, here] = weight
+        weights[0, at, here.start] = 0  # nothing comes before the first token
+    weights[1] = weights[0] >= 0.5
+    weights /= weights.sum((1, 2), keepdims=True)
+    return Piece(torch.from_numpy(numbers), torch.from_numpy(weights))
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -51,46 +65,60 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((one * cos - two * sin, two * cos + one * sin), dim=-1).to(x.dtype)
 
 
-def _seen(mentions: Tensor) -> Tensor:
-    """Which keys a query sees, bool [B, 1, T, T]: a mention's tokens see those of no other."""
-    length = mentions.shape[1]
-    past = torch.ones(length, length, dtype=torch.bool, device=mentions.device).tril()
-    key, query = mentions[:, None, :], mentions[:, :, None]
-    return (past & ((key == 0) | (key == query)))[:, None]
+def _biases(documents: Tensor, mentions: Tensor) -> tuple[Tensor, Tensor]:
+    """What is added to attention's scores in upper and in lower layers, bfloat16 [R, 1, T, T].
+
+    A token sees its own document's past, and in the lower layers a mention's tokens only from
+    within the mention.
+    """
+    length = documents.shape[1]
+    past = torch.ones(length, length, dtype=torch.bool, device=documents.device).tril()
+    seen = past & (documents[:, :, None] == documents[:, None, :])
+    key = mentions[:, None, :]
+    routed = seen & ((key == 0) | (key == mentions[:, :, None]))
+    none = torch.zeros((), dtype=torch.bfloat16, device=documents.device)
+    upper, lower = (torch.where(x, none, float("-inf"))[:, None] for x in (seen, routed))
+    return upper, lower
 
 
 def hidden_states(
     leaves: dict[str, Tensor],
     shape: Shape,
     tokens: Tensor,
-    mentions: Tensor | None = None,
-    kept: Tensor | None = None,
+    documents: Tensor,
+    mentions: Tensor,
+    dropped: Tensor,
 ) -> Tensor:
-    """What `network.hidden_states` computes, on the device of `tokens`."""
+    """Final normalised hidden states [R, T, width], bfloat16, of what `Piece.numbers` holds."""
     batch, length = tokens.shape
     cos, sin = rope(shape, length, tokens.device)
-    seen = None if mentions is None else _seen(mentions)
+    upper, lower = _biases(documents, mentions)
     weights = layer_weights(leaves, shape)
     size = (shape.width,)
-    x = F.embedding(tokens, leaves["embed"])
+    x = F.embedding(tokens.int(), leaves["embed"])
     for i in range(shape.layers):
         n1, qkv, o, n2, both, down = weights[6 * i : 6 * i + 6]
         h = F.rms_norm(x, size, n1, shape.eps)
         parts = (h @ qkv.t()).view(batch, length, 3, shape.heads, shape.head_dim)
         q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
         q, k = _turned(q, cos, sin), _turned(k, cos, sin)
-        routed = seen if i < shape.recall else None
-        mixed = F.scaled_dot_product_attention(q, k, v, routed, is_causal=routed is None)
+        bias = lower if i < shape.recall else upper
+        mixed = F.scaled_dot_product_attention(q, k, v, bias.expand(-1, shape.heads, -1, -1))
         x = x + mixed.transpose(1, 2).reshape(batch, length, shape.width) @ o.t()
         gate, up = (F.rms_norm(x, size, n2, shape.eps) @ both.t()).chunk(2, dim=-1)
         added = (F.silu(gate) * up) @ down.t()
-        x = x + (added if kept is None else added * kept[:, i, None, None])
+        if i > shape.recall:
+            added = added * (1 - (dropped >> i & 1)).to(added.dtype)[..., None]
+        x = x + added
     return F.rms_norm(x, size, weights[-1], shape.eps)
 
 
-def weighted_loss(leaves: dict[str, Tensor], shape: Shape, part: Piece) -> tuple[Tensor, Tensor]:
-    """What `network.weighted_loss` computes of the same micro-batch."""
-    hidden = hidden_states(leaves, shape, part.tokens, part.mentions, part.kept)[:, :-1]
-    logits = hidden.reshape(-1, shape.width)[part.asked] @ leaves["embed"].t()
-    losses = F.cross_entropy(logits.float(), part.target, reduction="none")
-    return (losses * part.weight).sum(), (losses.detach() * (part.weight >= 0.5)).sum()
+def weighted_loss(leaves: dict[str, Tensor], shape: Shape, piece: Piece) -> tuple[Tensor, Tensor]:
+    """The weighted means of the cross-entropies, over all tokens and over those of answers."""
+    tokens, *others = piece.numbers.unbind(0)
+    hidden = hidden_states(leaves, shape, tokens, *others)[:, :-1]
+    logits = hidden.reshape(-1, shape.width) @ leaves["embed"].t()
+    target = tokens[:, 1:].reshape(-1).long()
+    losses = F.cross_entropy(logits.float(), target, reduction="none")
+    weights = piece.weights[:, :, 1:].flatten(1)
+    return (losses * weights[0]).sum(), (losses.detach() * weights[1]).sum()

@@ -91,10 +91,10 @@ def height(rows: int, length: int) -> int:
     return -(-rows // grain) * grain
 
 
-def cut(lengths: Sequence[int], micro: int, overhead: int = OVERHEAD) -> list[int]:
+def cut(lengths: Sequence[int], micro: int) -> list[int]:
     """Where to cut rows of falling padded lengths into micro-batches; the ends of the pieces.
 
-    Least padding: tokens with padding, and `overhead` for each micro-batch, none of which has
+    Least padding: tokens with padding, and OVERHEAD for each micro-batch, none of which has
     more than `micro` tokens unless a single row has.
     """
     best = [0] * (len(lengths) + 1)
@@ -105,7 +105,7 @@ def cut(lengths: Sequence[int], micro: int, overhead: int = OVERHEAD) -> list[in
             tokens = length * height(end - begin, length)
             if tokens > micro and end > begin + 1:
                 break
-            cost = tokens + overhead + best[end]
+            cost = tokens + OVERHEAD + best[end]
             if end == begin + 1 or cost < best[begin]:
                 best[begin], ends[begin] = cost, end
     out: list[int] = []
@@ -128,7 +128,6 @@ class Stream:
         shape: Shape,
         ramp: tuple[int, int] = (0, 0),
         cap: float = 1.0,
-        overhead: int = OVERHEAD,
     ):
         self.corpus = corpus
         self.tokenizer = tokenizer
@@ -139,7 +138,6 @@ class Stream:
         self.shape = shape
         self.ramp = ramp
         self.cap = cap
-        self.overhead = overhead
         self.share = -1.0
         self.weights = [w for w, _ in corpus.mixture]
         self.draws = [draw for _, draw in corpus.mixture]
@@ -171,6 +169,10 @@ class Stream:
 
     def step(self, step: int) -> list[Batch]:
         """The micro-batches of a step."""
+        return self.batches(self.rows(step), np.random.default_rng((self.seed, step)))
+
+    def rows(self, step: int) -> list[Row]:
+        """The documents of a step."""
         if (share := known_share(step, self.ramp, self.cap)) != self.share:
             self.corpus.activate(share)
             self.share = share
@@ -186,7 +188,7 @@ class Stream:
             count += sum(len(row[0]) for row in new)
         if rng.random() < PACKED:
             rows = pack(rows, rng)
-        return self.batches(rows, np.random.default_rng((self.seed, step)))
+        return rows
 
     def batches(self, rows: list[Row], drops: np.random.Generator) -> list[Batch]:
         """Rows of like length together, padded on the right, longest first.
@@ -196,7 +198,7 @@ class Stream:
         """
         rows = sorted(rows, key=lambda row: -len(row[0]))
         lengths = [padded(len(row[0])) for row in rows]
-        ends = cut(lengths, self.micro, self.overhead)
+        ends = cut(lengths, self.micro)
         return [
             self._collate(rows[begin:end], lengths[begin], drops)
             for begin, end in zip([0, *ends], ends, strict=False)

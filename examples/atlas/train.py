@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,14 +25,14 @@ import torch
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 
 from examples.atlas.accelerator import Accelerator
 from examples.atlas.corpus import Corpus
 from examples.atlas.export import export
 from examples.atlas.muon import StackedMuon
 from examples.atlas.network import Shape, cast, collect_gradients, new_parameters
-from examples.atlas.stream import OVERHEAD, Stream, known_share
+from examples.atlas.stream import Stream, known_share
 from examples.atlas.tokenizer import train_tokenizer
 from examples.atlas.workers import Tally, Workers, keep_freed_memory
 from examples.atlas.world import build_world
@@ -48,7 +48,6 @@ class Recipe:
     copying: int = 300
     tokens: int = 8192
     micro: int = 2048
-    overhead: int = OVERHEAD
     ramp_from: int = 0
     ramp: int = 400
     cap: float = 1.0
@@ -59,9 +58,8 @@ class Recipe:
     seed: int = 11
 
 
-GPU_MICRO = 65_536
-GPU_OVERHEAD = 8_192
-"""A launch costs a GPU as much as a thousand tokens; a micro-batch has hundreds of launches."""
+HEIGHT = 14
+"""Rows of a step on a GPU: room for all but a document in thousands."""
 
 SMOKE = Recipe(steps=12, decay=4, warmup=2, copying=4, tokens=2048, micro=2048)
 SMOKE_SHAPE = Shape(vocab=1024, width=64, hidden=128, layers=2, heads=2)
@@ -77,7 +75,9 @@ class Trainer:
         self.parameters = {n: nn.Parameter(p.detach().to(device)) for n, p in fresh.items()}
         hidden = [p for n, p in self.parameters.items() if p.ndim == 2 and "embed" not in n]
         rest = [p for n, p in self.parameters.items() if p.ndim == 1 or "embed" in n]
-        muon = torch.optim.Muon if device == "cpu" else StackedMuon
+        self.device = torch.device(device)
+        on_cpu = device == "cpu"
+        muon = torch.optim.Muon if on_cpu else StackedMuon
         self.optimizers: list[torch.optim.Optimizer] = [
             muon(
                 hidden,
@@ -86,9 +86,14 @@ class Trainer:
                 momentum=0.95,
                 adjust_lr_fn="match_rms_adamw",
             ),
-            torch.optim.AdamW(rest, lr=recipe.adam, betas=(0.9, 0.98), weight_decay=0.0),
-        ]
+            torch.optim.AdamW(
+                rest, lr=recipe.adam, betas=(0.9, 0.98), weight_decay=0.0, capturable=not on_cpu,
+                foreach=None if on_cpu else True,
+            ),
+        ]  # fmt: skip
+        self._keep_rates()
         self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
+        self.mix = torch.zeros((), device=self.device)
         self.step = 0
         self.seen = 0
         self.born = 0
@@ -130,24 +135,55 @@ class Trainer:
             factor *= max(0.02, 1 - (self.step - decay_from) / decay)
         return factor
 
-    def train_step(self, workers: Workers | Accelerator, factor: float) -> Tally:
-        """One step; its losses."""
-        tally = workers.gradients(cast(self.parameters, self.shape), self.step)
-        self.seen += tally.tokens
-        collect_gradients(workers.leaves, self.parameters, self.shape)
-        nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+    def _keep_rates(self) -> None:
+        """On a GPU rates are tensors, since a recorded step reads them anew each time."""
+        if self.device.type == "cpu":
+            return
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = torch.tensor(float(group["lr"]), device=self.device)
+                if "capturable" in group:
+                    group["capturable"] = True
+
+    def set_rates(self, factor: float) -> None:
+        """The rates of the next step, that of the average among them."""
         for optimizer, base in zip(
             self.optimizers, (self.recipe.muon, self.recipe.adam), strict=True
         ):
             for group in optimizer.param_groups:
-                group["lr"] = base * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(base * factor)
+                else:
+                    group["lr"] = base * factor
+        age = self.step - self.born
+        self.mix.fill_(1 - min(self.recipe.ema, (age + 1) / (age + 10)))
+
+    def update(self, leaves: dict[str, Tensor]) -> None:
+        """Takes over the gradients of the leaves and moves the parameters and their average."""
+        collect_gradients(leaves, self.parameters, self.shape)
+        nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        age = self.step - self.born
-        keep = min(self.recipe.ema, (age + 1) / (age + 10))
         with torch.no_grad():
             for name, value in self.parameters.items():
-                self.average[name].lerp_(value, 1 - keep)
+                self.average[name].lerp_(value, self.mix)
+
+    def whole_step(self, gradients: Callable[[dict[str, Tensor]], None]) -> None:
+        """What a step does on the device, with `gradients` of its leaves."""
+        leaves = cast(self.parameters, self.shape)
+        gradients(leaves)
+        self.update(leaves)
+
+    def train_step(self, workers: Workers | Accelerator, factor: float) -> Tally:
+        """One step; its losses."""
+        self.set_rates(factor)
+        if isinstance(workers, Accelerator):
+            tally = workers.step()
+        else:
+            tally = workers.gradients(cast(self.parameters, self.shape), self.step)
+            self.update(workers.leaves)
+        self.seen += tally.tokens
         self.step += 1
         return tally
 
@@ -178,6 +214,7 @@ class Trainer:
                 self.average[name].copy_(state["average"][name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        self._keep_rates()
 
 
 class Stop:
@@ -197,7 +234,7 @@ def make_stream(tokenizer: Path, recipe: Recipe, shape: Shape) -> Stream:
     corpus = Corpus(build_world(), training=True)
     loaded = Tokenizer.from_file(str(tokenizer))
     return Stream(corpus, loaded, recipe.seed, recipe.tokens, recipe.micro, recipe.copying,
-                  shape, (recipe.ramp_from, recipe.ramp), recipe.cap, recipe.overhead)  # fmt: skip
+                  shape, (recipe.ramp_from, recipe.ramp), recipe.cap)  # fmt: skip
 
 
 def progress_of(trainer: Trainer, recipe: Recipe) -> dict[str, float]:
@@ -252,13 +289,13 @@ def train(
         TextColumn("{task.fields[note]}"),
     )
     began, first = time.monotonic(), trainer.seen
-    first_leaves = cast(trainer.parameters, shape)
     make = partial(make_stream, path, recipe, shape)
     workers: Workers | Accelerator = (
-        Workers(first_leaves, shape, make, processes)
+        Workers(cast(trainer.parameters, shape), shape, make, processes)
         if device == "cpu"
-        else Accelerator(first_leaves, shape, make, processes, range(trainer.step, steps))
-    )
+        else Accelerator(shape, trainer.whole_step, make, HEIGHT, processes,
+                         range(trainer.step, steps), trainer.device)
+    )  # fmt: skip
     with Progress(*columns) as progress, curve, workers:
         task = progress.add_task("Atlas", total=steps, completed=trainer.step, note="")
         while trainer.step < steps and not stop.asked:
@@ -322,8 +359,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 options.final_decay,
                 cap=options.cap,
                 copying=0 if options.start_from else Recipe().copying,
-                micro=Recipe().micro if options.device == "cpu" else GPU_MICRO,
-                overhead=OVERHEAD if options.device == "cpu" else GPU_OVERHEAD,
             ),
         )
     )
