@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from memedit.scope.operating import OperatingPoint, Share
 
 SHOWN = 5
+
+
+class TrainingDevice(StrEnum):
+    """Where a classifier is trained."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
 
 app = typer.Typer(help="From which probability on an edit fires.", no_args_is_help=True)
 
@@ -126,7 +135,7 @@ def train(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Batches of 48 pairs in each round. Default: the recipe's 4,000."),
+        typer.Option(min=1, help="Batches in each round. Default: the recipe's 4,000."),
     ] = None,
     rounds: Annotated[
         int | None,
@@ -145,7 +154,14 @@ def train(
             help="Weights that stand for the first round: what an earlier training wrote.",
         ),
     ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pairs of a batch, in each process. Default: the recipe's 48."),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Of one thread each.")] = 1,
+    device: Annotated[
+        TrainingDevice, typer.Option(help="Where to compute; a GPU takes one process.")
+    ] = TrainingDevice.CPU,
     json: opt.Json = False,
 ) -> None:
     """Train the classifier 'pair' anew, and choose its threshold on subjects it never saw.
@@ -166,11 +182,11 @@ def train(
     from memedit.scope.training.rounds import train as train_pairs
 
     folder = run if run is not None else out / "run"
-    given = {"steps": steps, "rounds": rounds}
+    given = {"steps": steps, "rounds": rounds, "batch": batch}
     recipe = Recipe(**{name: n for name, n in given.items() if n is not None})
     if start_from is not None:
         begin_with(start_from, folder, recipe)
-    train_pairs(data, folder, recipe, processes)
+    train_pairs(data, folder, recipe, processes, device.value)
     record = finish(data, folder, out)
     if json:
         print_json(record | {"out": str(out)})

@@ -123,3 +123,12 @@ def test_trained_weights_stand_for_the_first_round(tmp_path: Path, made: list[in
     last = torch.load(tmp_path / "state.pt", weights_only=True)["model"]
     assert not torch.equal(last["head.bias"], first["head.bias"])
     begin_with(tmp_path / "nothing", tmp_path, recipe)  # a run that is under way goes on
+
+
+def test_a_gpu_takes_one_process_and_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="got 2 processes on cuda"):
+        train(None, tmp_path, Recipe(), 2, "cuda")
+    if not torch.cuda.is_available():
+        with pytest.raises(MissingResourceError, match="has no GPU; train on the CPU"):
+            train(None, tmp_path, Recipe(), 1, "cuda")
+    assert not list(tmp_path.iterdir())

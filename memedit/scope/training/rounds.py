@@ -95,7 +95,9 @@ def begin_with(weights: Path, run: Path, recipe: Recipe) -> None:
                 "recipe": asdict(recipe)}, run / "state.pt")  # fmt: skip
 
 
-def train(data: Path | None, run: Path, recipe: Recipe, processes: int = 1) -> None:
+def train(
+    data: Path | None, run: Path, recipe: Recipe, processes: int = 1, device: str = "cpu"
+) -> None:
     """Make the pairs where ``run`` has none yet, and train until ``run/state.pt`` is complete.
 
     What the rounds before the last ended with stays in ``run/state-N.pt``.
@@ -104,13 +106,25 @@ def train(data: Path | None, run: Path, recipe: Recipe, processes: int = 1) -> N
         data: folder of the benchmarks' files; only needed where there are no pairs yet.
         run: pairs, state and curve; made where it is missing.
         recipe: how to train.
-        processes: of one thread each.
+        processes: of one thread each; one where it is not a CPU that computes.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         DatasetError: the benchmarks' files cannot be read.
-        InvalidInputError: there are no pairs and no ``data`` to make them of.
+        InvalidInputError: there are no pairs and no ``data`` to make them of, or several
+            processes are asked for on a GPU.
+        MissingResourceError: there is no GPU.
 
     """
+    if device != "cpu" and processes > 1:
+        raise InvalidInputError(
+            f"got {processes} processes on {device}; several processes share a CPU, on a GPU give "
+            "one, and a larger --batch"
+        )
+    if device != "cpu" and not torch.cuda.is_available():
+        raise MissingResourceError(
+            f"got --device {device}, and this machine or its torch has no GPU; train on the CPU"
+        )
     run.mkdir(parents=True, exist_ok=True)
     settings = EncoderSettings()
     base = find_checkpoint(settings.model).folder
@@ -130,20 +144,20 @@ def train(data: Path | None, run: Path, recipe: Recipe, processes: int = 1) -> N
             pairs = all_pairs(data, open_encoder(settings).encode, round_)
             if round_:
                 read = recipe.steps * recipe.batch * processes
-                pairs = _doubted(pairs, run / f"state-{round_}.pt", base, read)
+                judge = HalfTrained(run / f"state-{round_}.pt", base, device)
+                pairs = _doubted(pairs, judge, read)
             write_pairs(file, pairs)
-        fine_tune(run, base, recipe, processes, round_)
+        fine_tune(run, base, recipe, processes, round_, device)
 
 
 def _steps_of(state: Path) -> int:
     return int(torch.load(state, weights_only=True, mmap=True)["step"])
 
 
-def _doubted(pairs: Sequence[Pair], state: Path, base: Path, most: int) -> list[Pair]:
+def _doubted(pairs: Sequence[Pair], judge: HalfTrained, most: int) -> list[Pair]:
     """Return the pairs that are worth another round, not many more than it reads."""
     with Progress() as progress:
         task = progress.add_task("pairs worth another round", total=len(pairs))
-        judge = HalfTrained(state, base)
         found = mined(pairs, judge, lambda n: progress.advance(task, n))
         return list(islice(found, most))
 
@@ -155,17 +169,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, help="pairs, state and curve")
     parser.add_argument("--steps", type=int, default=Recipe().steps)
     parser.add_argument("--rounds", type=int, default=Recipe().rounds)
+    parser.add_argument("--batch", type=int, default=Recipe().batch, help="pairs of a process")
     parser.add_argument("--processes", type=int, default=1, help="of one thread each")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--start-from", type=Path, help="folder of weights that stand for the first round"
     )
     given = parser.parse_args(arguments)
     # Whoever stops this process stops its helpers: they end with it, but not on a bare SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    recipe = Recipe(given.steps, given.rounds)
+    recipe = Recipe(given.steps, given.rounds, given.batch)
     if given.start_from is not None:
         begin_with(given.start_from, given.run, recipe)
-    train(given.data, given.run, recipe, given.processes)
+    train(given.data, given.run, recipe, given.processes, given.device)
     return 0
 
 
