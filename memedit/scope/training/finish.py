@@ -49,6 +49,15 @@ goes away in the mean, what all rounds agree on stays (Wortsman et al. 2022, "Ro
 zero-shot models"). Chosen among 0.5, 0.7 and 1 on the table's pairs that are kept for measuring.
 """
 
+RARER = 0.8
+"""Log-odds that are taken off a part of a name meaning the edit's subject.
+
+Of the prompts that this is fitted on more mean it than of a server's traffic. Chosen so that with
+the threshold of these weights, 0.52, parts fire as they did with that of the weights before, 0.71:
+without it 5 of 5,998 ordinary questions more fired, 4 of them on names like "U-89" beside an edit
+of U-853.
+"""
+
 
 def export_weights(run: Path, checkpoint: Checkpoint, out: Path) -> None:
     """Write the mean of the rounds' weights and their tokenizer into the folder ``out``."""
@@ -109,7 +118,8 @@ class _Part(NamedTuple):
 def fit_parts(facts: Sequence[Fact], encoder: Encoder, seed: int = 3) -> tuple[float, ...]:
     """Fit when a part of a name means its subject: the five numbers of ``PairSettings.part``.
 
-    Against it speak prompts about other subjects that share words with the name.
+    RARER is taken off the intercept. Against it speak prompts about other subjects that share words
+    with the name.
     """
     sharing: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
@@ -149,7 +159,8 @@ def fit_parts(facts: Sequence[Fact], encoder: Encoder, seed: int = 3) -> tuple[f
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return tuple(round(float(value), 4) for value in beta.detach())
+    intercept, *slopes = beta.detach().tolist()
+    return tuple(round(value, 4) for value in (intercept - RARER, *slopes))
 
 
 def _part(text: str, fact: Fact, target: float) -> list[_Part]:
