@@ -115,18 +115,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--url", required=True, help="an OpenAI-compatible server with the model")
     parser.add_argument("--method", default="pokemqa", help="pokemqa or mello")
     parser.add_argument("--limit", type=int, help="cases of each number of hops")
+    parser.add_argument(
+        "--sound", action="store_true", help="ask only what no other case's edit contradicts"
+    )
     parser.add_argument("--shown", type=int, default=10, help="wrong answers that the table shows")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     chains = read_chains(given.file)
     edits = edits_of(chains)
-    asked = spread(chains, given.limit)
+    sound = [chain for chain in chains if not (given.sound and contradicted(chain, edits))]
+    asked = spread(sound, given.limit)
     traces = ask(asked, edits, given.method, given.url, Settings.read())
     rows = [(c, t, contradicted(c, edits)) for c, t in zip(asked, traces, strict=True)]
     found = counted(rows)
     wrong = [
-        {"question": c.question, "expected": c.answers, "answer": t.answer, "ended": str(t.ended),
-         "contradicted": bad, "hops": [[h.subquestion, h.answer] for h in t.hops]}
+        {"question": c.question, "expected": c.answers, "answer": t.answer,
+         "ended": str(t.ended), "error": t.error, "contradicted": bad,
+         "hops": [[h.subquestion, h.answer] for h in t.hops]}
         for c, t, bad in rows if not exact(t.answer or "", c.answers)
     ]  # fmt: skip
     if given.json:
