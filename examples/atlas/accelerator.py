@@ -6,6 +6,7 @@ needs to ask for them; so it is recorded once and repeated (a CUDA graph).
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -22,6 +23,12 @@ TOGETHER = 8
 """Steps that are handed over together."""
 UNRECORDED = 3
 """Steps before the recording, in which the optimizers make their states."""
+
+
+def _deaf(_: int) -> None:
+    """Leaves it to the parent when to stop: Ctrl-C reaches every process of a terminal."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Steps(Dataset[Piece]):
@@ -75,6 +82,7 @@ class Accelerator:
             prefetch_factor=2 if processes else None,
             pin_memory=device.type == "cuda",
             multiprocessing_context="spawn" if processes else None,
+            worker_init_fn=_deaf,
         )
         self.loader: Iterator[Piece] = iter(loader)
         self.waiting: list[Piece] = []
