@@ -60,8 +60,8 @@ class Reference:
         self.base = model_fingerprint(self.model)
         self.library = library
         self.prompts = [self.ids(text) for text in PROMPTS]
-        self.grace = self._grace("memedit-grace-1", EDITS, 2)
-        self.other = self._grace("memedit-other-1", OTHER, 3)
+        self.grace = self._grace("memedit-grace-1", EDITS, 3)
+        self.other = self._grace("memedit-other-1", OTHER, 2)
         self.deltas: dict[str, WeightDelta] = {}
         for number, seed in (("1", 1), ("2", 2)):
             self._lora(f"memedit-lora-{number}", seed)

@@ -226,6 +226,7 @@ def test_a_bake_is_deployed_for_a_namespace_and_undone(stage: Stage) -> None:
     baked = stage.proxy.cli(
         *("bake", "--method", "rome", "--as", "lora", "--model", str(model_folder())),
         *("--layer", "3", "--set", "search.clamp=24", "--set", "search.rate=0.06"),
+        *("--set", "search.steps=150"),
         *("--corpus", str(corpus), "--namespace", BAKERY),
         *("--library", str(stage.library), "--name", "baked"),
     )
