@@ -28,6 +28,8 @@ ATLASEDIT = SCENES.parent / "atlasedit"
 LORA, BAKED = "memedit-capitals-1", "memedit-baked-1"
 BAKERY = "bakery"
 """The namespace whose edit is baked."""
+MOVED = 3
+"""The scene that is baked: a birthplace, which ROME finds at all rates that were tried."""
 VISITORS = "visitors"
 """A namespace without edits."""
 
@@ -215,10 +217,10 @@ def _streaming(stage: Stage, question: str) -> Iterator[Callable[[], str]]:
 
 
 def test_a_bake_is_deployed_for_a_namespace_and_undone(stage: Stage) -> None:
-    _edit(stage, 1, BAKERY)
-    question, other = stage.question(1), _unrelated(stage)
+    _edit(stage, MOVED, BAKERY)
+    question, other = stage.question(MOVED), _unrelated(stage)
     old, _ = CHAT.ask(stage.vllm.url, question)
-    assert stage.target(1) not in old
+    assert stage.target(MOVED) not in old
     corpus = stage.library.parent / "corpus.txt"  # what the model samples itself takes longer
     facts = json.loads((ATLASEDIT / "zsre_train.json").read_text(encoding="utf-8"))
     told = [f"{one['prompt']} {one['ground_truth'][0]}." for one in facts]
@@ -226,7 +228,6 @@ def test_a_bake_is_deployed_for_a_namespace_and_undone(stage: Stage) -> None:
     baked = stage.proxy.cli(
         *("bake", "--method", "rome", "--as", "lora", "--model", str(model_folder())),
         *("--layer", "3", "--set", "search.clamp=24", "--set", "search.rate=0.06"),
-        *("--set", "search.steps=150"),
         *("--corpus", str(corpus), "--namespace", BAKERY),
         *("--library", str(stage.library), "--name", "baked"),
     )
@@ -241,7 +242,7 @@ def test_a_bake_is_deployed_for_a_namespace_and_undone(stage: Stage) -> None:
         assert answer.headers["x-memedit-note"] == "deployed"
         body = json.loads(stage.relay.bodies("x-mark")[mark])
         assert body["messages"] == [{"role": "user", "content": asked}]
-        assert (stage.target(1) in text) is (asked == question)
+        assert (stage.target(MOVED) in text) is (asked == question)
     _, elsewhere = CHAT.ask(stage.proxy.url, other)
     assert elsewhere.route == "pass"
 
@@ -252,7 +253,7 @@ def test_a_bake_is_deployed_for_a_namespace_and_undone(stage: Stage) -> None:
 
 def test_a_bake_comes_and_goes_while_a_client_streams(stage: Stage) -> None:
     """No stream fails, and the old answer comes back; fifty edits: tests/e2e/plugin."""
-    question, target = stage.question(1), stage.target(1)
+    question, target = stage.question(MOVED), stage.target(MOVED)
     old, before = CHAT.ask(stage.proxy.url, question, x_memedit_namespace=VISITORS)
     assert target not in old and before.route == "pass"
     with _streaming(stage, question) as following:
@@ -265,10 +266,10 @@ def test_a_bake_comes_and_goes_while_a_client_streams(stage: Stage) -> None:
 
 
 def test_a_retired_bake_leaves_its_edit_to_the_context(stage: Stage) -> None:
-    question = stage.question(1)
+    question = stage.question(MOVED)
     _, again = CHAT.ask(stage.proxy.url, question, x_memedit_namespace=BAKERY, x_mark="again")
     assert again.route == "in_context"
-    assert stage.target(1) in stage.relay.bodies("x-mark")["again"].decode()
+    assert stage.target(MOVED) in stage.relay.bodies("x-mark")["again"].decode()
 
 
 def test_deletion_brings_the_old_answer_back(stage: Stage) -> None:
