@@ -15,7 +15,8 @@ from examples.atlas.network import Shape, cast, new_parameters
 from examples.atlas.plain_network import hidden_states, packed
 from examples.atlas.stream import Stream
 from examples.atlas.tokenizer import train_tokenizer
-from examples.atlas.train import SMOKE, Trainer, make_stream
+from examples.atlas.train import SMOKE, make_stream
+from examples.atlas.trainer import Trainer
 from examples.atlas.workers import Workers
 from examples.atlas.world import build_world
 
