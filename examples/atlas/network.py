@@ -184,24 +184,26 @@ def layer_weights(leaves: dict[str, Tensor], shape: Shape) -> list[Tensor]:
     return [leaves[f"{i}.{name}"] for i in range(shape.layers) for name in names] + [leaves["norm"]]
 
 
-def cast(parameters: dict[str, nn.Parameter], shape: Shape) -> dict[str, Tensor]:
-    """bfloat16 leaves for one step, with q/k/v and gate/up stacked into one matrix each."""
+def cast(
+    parameters: dict[str, nn.Parameter], shape: Shape, dtype: torch.dtype = torch.bfloat16
+) -> dict[str, Tensor]:
+    """Leaves of `dtype` for one step, with q/k/v and gate/up stacked into one matrix each."""
     leaves: dict[str, Tensor] = {}
     p = {name: value.detach() for name, value in parameters.items()}
-    leaves["embed"] = p["model.embed_tokens.weight"].bfloat16()
-    leaves["norm"] = p["model.norm.weight"].bfloat16()
+    leaves["embed"] = p["model.embed_tokens.weight"].to(dtype)
+    leaves["norm"] = p["model.norm.weight"].to(dtype)
     for i in range(shape.layers):
         at = f"model.layers.{i}"
-        leaves[f"{i}.qkv"] = torch.cat(
-            [p[f"{at}.self_attn.{x}_proj.weight"] for x in "qkv"]
-        ).bfloat16()
-        leaves[f"{i}.o"] = p[f"{at}.self_attn.o_proj.weight"].bfloat16()
+        leaves[f"{i}.qkv"] = torch.cat([p[f"{at}.self_attn.{x}_proj.weight"] for x in "qkv"]).to(
+            dtype
+        )
+        leaves[f"{i}.o"] = p[f"{at}.self_attn.o_proj.weight"].to(dtype)
         leaves[f"{i}.in"] = torch.cat(
             [p[f"{at}.mlp.gate_proj.weight"], p[f"{at}.mlp.up_proj.weight"]]
-        ).bfloat16()
-        leaves[f"{i}.down"] = p[f"{at}.mlp.down_proj.weight"].bfloat16()
-        leaves[f"{i}.norm1"] = p[f"{at}.input_layernorm.weight"].bfloat16()
-        leaves[f"{i}.norm2"] = p[f"{at}.post_attention_layernorm.weight"].bfloat16()
+        ).to(dtype)
+        leaves[f"{i}.down"] = p[f"{at}.mlp.down_proj.weight"].to(dtype)
+        leaves[f"{i}.norm1"] = p[f"{at}.input_layernorm.weight"].to(dtype)
+        leaves[f"{i}.norm2"] = p[f"{at}.post_attention_layernorm.weight"].to(dtype)
     for leaf in leaves.values():
         leaf.requires_grad_(True)
     return leaves
@@ -210,7 +212,7 @@ def cast(parameters: dict[str, nn.Parameter], shape: Shape) -> dict[str, Tensor]
 def collect_gradients(
     leaves: dict[str, Tensor], parameters: dict[str, nn.Parameter], shape: Shape
 ) -> None:
-    """Adds the gradients of the bfloat16 leaves to the parameters' float32 gradients."""
+    """Adds the gradients of the leaves to the parameters' float32 gradients."""
 
     def put(name: str, grad: Tensor) -> None:
         target = parameters[name]

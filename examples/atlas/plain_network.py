@@ -1,8 +1,10 @@
-"""The network of network.py with PyTorch's own operations: for a GPU, where those are fast.
+"""The network of network.py with PyTorch's own operations: for a GPU, where those are fast, and for
+CPUs without bfloat16 arithmetic, which compute in float32 (`padded_loss`).
 
-A step is one piece of a fixed shape: rows of `context` tokens in which documents stand one behind
-the other and do not see each other. (Positions are relative, so where a document stands makes no
-difference.) So nothing of a step depends on its data, and a GPU can repeat it as it was recorded.
+A GPU's step is one piece of a fixed shape: rows of `context` tokens in which documents stand one
+behind the other and do not see each other. (Positions are relative, so where a document stands
+makes no difference.) So nothing of a step depends on its data, and a GPU can repeat it as it was
+recorded.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from examples.atlas.network import Shape, layer_weights, rope
-from examples.atlas.stream import DROPPED, Row
+from examples.atlas.stream import DROPPED, Batch, Row
 
 
 class Piece(NamedTuple):
@@ -65,8 +67,10 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((one * cos - two * sin, two * cos + one * sin), dim=-1).to(x.dtype)
 
 
-def _biases(documents: Tensor, mentions: Tensor) -> tuple[Tensor, Tensor]:
-    """What is added to attention's scores in upper and in lower layers, bfloat16 [R, 1, T, T].
+def _biases(
+    documents: Tensor, mentions: Tensor, dtype: torch.dtype = torch.bfloat16
+) -> tuple[Tensor, Tensor]:
+    """What is added to attention's scores in upper and in lower layers, `dtype` [R, 1, T, T].
 
     A token sees its own document's past, and in the lower layers a mention's tokens only from
     within the mention.
@@ -76,7 +80,7 @@ def _biases(documents: Tensor, mentions: Tensor) -> tuple[Tensor, Tensor]:
     seen = past & (documents[:, :, None] == documents[:, None, :])
     key = mentions[:, None, :]
     routed = seen & ((key == 0) | (key == mentions[:, :, None]))
-    none = torch.zeros((), dtype=torch.bfloat16, device=documents.device)
+    none = torch.zeros((), dtype=dtype, device=documents.device)
     upper, lower = (torch.where(x, none, float("-inf"))[:, None] for x in (seen, routed))
     return upper, lower
 
@@ -89,10 +93,10 @@ def hidden_states(
     mentions: Tensor,
     dropped: Tensor,
 ) -> Tensor:
-    """Final normalised hidden states [R, T, width], bfloat16, of what `Piece.numbers` holds."""
+    """Final normalised hidden states [R, T, width], in the leaves' dtype, of `Piece.numbers`."""
     batch, length = tokens.shape
     cos, sin = rope(shape, length, tokens.device)
-    upper, lower = _biases(documents, mentions)
+    upper, lower = _biases(documents, mentions, leaves["norm"].dtype)
     weights = layer_weights(leaves, shape)
     size = (shape.width,)
     x = F.embedding(tokens.int(), leaves["embed"])
@@ -122,3 +126,20 @@ def weighted_loss(leaves: dict[str, Tensor], shape: Shape, piece: Piece) -> tupl
     losses = F.cross_entropy(logits.float(), target, reduction="none")
     weights = piece.weights[:, :, 1:].flatten(1)
     return (losses * weights[0]).sum(), (losses.detach() * weights[1]).sum()
+
+
+def padded_loss(leaves: dict[str, Tensor], shape: Shape, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Sum over targets of weight * cross-entropy, and the sum of it over weights >= 0.5.
+
+    What `network.weighted_loss` computes, in the leaves' dtype.
+    """
+    bits = torch.tensor([1 << i for i in range(shape.layers)])
+    dropped = ((1 - batch.kept.int()) * bits).sum(1, keepdim=True)
+    whole = torch.ones_like(batch.tokens)
+    hidden = hidden_states(leaves, shape, batch.tokens, whole, batch.mentions, dropped)[:, :-1]
+    weight = batch.weights[:, 1:].reshape(-1)
+    asked = weight.nonzero().squeeze(1)
+    logits = hidden.reshape(-1, shape.width)[asked] @ leaves["embed"].t()
+    target, weight = batch.tokens[:, 1:].reshape(-1)[asked], weight[asked]
+    losses = F.cross_entropy(logits.float(), target, reduction="none")
+    return (losses * weight).sum(), (losses.detach() * (weight >= 0.5)).sum()

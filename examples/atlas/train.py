@@ -29,7 +29,7 @@ from examples.atlas.export import export
 from examples.atlas.network import Shape, cast
 from examples.atlas.stream import Stream, known_share
 from examples.atlas.tokenizer import train_tokenizer
-from examples.atlas.trainer import Recipe, Trainer
+from examples.atlas.trainer import Recipe, Trainer, arithmetic
 from examples.atlas.workers import Workers, keep_freed_memory
 from examples.atlas.world import build_world
 
@@ -114,7 +114,7 @@ def train(
     began, first = time.monotonic(), trainer.seen
     make = partial(make_stream, path, recipe, shape)
     workers: Workers | Accelerator = (
-        Workers(cast(trainer.parameters, shape), shape, make, processes)
+        Workers(cast(trainer.parameters, shape, arithmetic()), shape, make, processes)
         if device == "cpu"
         else Accelerator(shape, trainer.whole_step, make, HEIGHT, processes,
                          range(trainer.step, steps), trainer.device)
@@ -158,15 +158,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
     parser.add_argument("--device", default="cpu", help="cuda: the processes make the batches")
     parser.add_argument("--start-from", type=Path, help="folder of an exported checkpoint")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
+    parser.add_argument("--seed", type=int, default=Recipe().seed, help="of the documents")
     parser.add_argument("--grow-from", type=Path, help="state of a run with half the layers")
     parser.add_argument("--cap", type=float, default=1.0, help="largest share of the world")
     parser.add_argument("--layers", type=int, default=Shape().layers)
     parser.add_argument("--smoke", action="store_true", help="a tiny network, a few steps")
     options = parser.parse_args(arguments)
-    if options.device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if options.device == "cpu" and arithmetic() == torch.float32:
         print(
-            "This CPU has no bfloat16 arithmetic (AVX-512 BF16 or AMX), which is then emulated: "
-            "expect a hundredth of the speed in the README.",
+            "This CPU has no bfloat16 arithmetic (AVX-512 BF16 or AMX): training computes in "
+            "float32, at about a fifth of the speed in the README.",
             file=sys.stderr,
         )
     torch.set_num_threads(1)
@@ -182,6 +184,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 options.final_decay,
                 cap=options.cap,
                 copying=0 if options.start_from else Recipe().copying,
+                ramp=0 if options.start_from else Recipe().ramp,
+                muon=Recipe().muon * options.rate,
+                adam=Recipe().adam * options.rate,
+                seed=options.seed,
             ),
         )
     )

@@ -38,6 +38,12 @@ class Recipe:
     seed: int = 11
 
 
+def arithmetic() -> torch.dtype:
+    """What a CPU computes in: bfloat16 where it has instructions for it."""
+    has_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
 class Trainer:
     """Parameters, optimizers and EMA, with a state that can be saved and loaded."""
 
@@ -50,7 +56,9 @@ class Trainer:
         rest = [p for n, p in self.parameters.items() if p.ndim == 1 or "embed" in n]
         self.device = torch.device(device)
         on_cpu = device == "cpu"
-        muon = torch.optim.Muon if on_cpu else StackedMuon
+        muon: type[torch.optim.Muon] = StackedMuon
+        if on_cpu and arithmetic() == torch.bfloat16:
+            muon = torch.optim.Muon
         self.optimizers: list[torch.optim.Optimizer] = [
             muon(
                 hidden,
@@ -64,6 +72,8 @@ class Trainer:
                 foreach=None if on_cpu else True,
             ),
         ]  # fmt: skip
+        if on_cpu and isinstance(self.optimizers[0], StackedMuon):
+            self.optimizers[0].arithmetic = arithmetic()
         self._keep_rates()
         self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
         self.mix = torch.zeros((), device=self.device)
@@ -154,7 +164,8 @@ class Trainer:
         if isinstance(workers, Accelerator):
             tally = workers.step()
         else:
-            tally = workers.gradients(cast(self.parameters, self.shape), self.step)
+            fresh = cast(self.parameters, self.shape, workers.leaves["norm"].dtype)
+            tally = workers.gradients(fresh, self.step)
             self.update(workers.leaves)
         self.seen += tally.tokens
         self.step += 1

@@ -18,7 +18,10 @@ from torch import multiprocessing as mp
 
 from examples.atlas.kernels import Kernels
 from examples.atlas.network import Shape, weighted_loss
+from examples.atlas.plain_network import padded_loss
 from examples.atlas.stream import Batch, Stream
+
+Loss = Callable[[dict[str, Tensor], Batch], tuple[Tensor, Tensor]]
 
 
 @dataclass(slots=True)
@@ -47,12 +50,22 @@ def _largest_first(stream: Stream, step: int) -> list[Batch]:
     return sorted(stream.step(step), key=lambda b: -b.tokens.numel())
 
 
+def loss_for(dtype: torch.dtype, shape: Shape) -> Loss:
+    """What computes a micro-batch's losses with leaves of `dtype`: kernels.c is for bfloat16."""
+    if dtype != torch.bfloat16:
+        return lambda leaves, batch: padded_loss(leaves, shape, batch)
+    kernels = Kernels()
+
+    def loss(leaves: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+        mentions = batch.mentions if bool(batch.mentions.any()) else None
+        kept = None if bool(batch.kept.all()) else batch.kept
+        return weighted_loss(leaves, shape, batch.tokens, batch.weights, mentions, kept, kernels)
+
+    return loss
+
+
 def _work(
-    leaves: dict[str, Tensor],
-    shape: Shape,
-    batches: list[Batch],
-    take: Callable[[], int],
-    kernels: Kernels,
+    leaves: dict[str, Tensor], batches: list[Batch], take: Callable[[], int], loss: Loss
 ) -> Tally:
     """Takes micro-batches until none is left; gradients are added up in `leaves`."""
     tally = Tally()
@@ -60,11 +73,7 @@ def _work(
     answers = sum(float((b.weights >= 0.5).sum()) for b in batches)
     while (index := take()) < len(batches):
         batch = batches[index]
-        mentions = batch.mentions if bool(batch.mentions.any()) else None
-        kept = None if bool(batch.kept.all()) else batch.kept
-        part, on_answers = weighted_loss(
-            leaves, shape, batch.tokens, batch.weights, mentions, kept, kernels
-        )
+        part, on_answers = loss(leaves, batch)
         (part / total).backward()  # type: ignore[no-untyped-call]
         tally.loss += float(part.detach()) / total
         tally.answers += float(on_answers) / answers
@@ -89,10 +98,10 @@ def _serve(
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     keep_freed_memory()
-    stream, kernels = make_stream(), Kernels()
+    stream, loss = make_stream(), loss_for(shared["norm"].dtype, shape)
     leaves = {name: value.detach().requires_grad_(True) for name, value in shared.items()}
     while (step := orders.get()) is not None:
-        tally = _work(leaves, shape, _largest_first(stream, step), _taker(counter), kernels)
+        tally = _work(leaves, _largest_first(stream, step), _taker(counter), loss)
         for name, leaf in leaves.items():
             grads[name].zero_() if leaf.grad is None else grads[name].copy_(leaf.grad)
             leaf.grad = None
@@ -130,7 +139,7 @@ class Workers:
     ):
         self.shape = shape
         self.stream = make_stream()
-        self.kernels = Kernels()
+        self.loss = loss_for(leaves["norm"].dtype, shape)
         context = mp.get_context("spawn")
         self.counter = context.Value("l", 0)
         self.reports = context.Queue()
@@ -165,7 +174,7 @@ class Workers:
         for _, orders, _ in self.helpers:
             orders.put(step)
         batches = _largest_first(self.stream, step)
-        tally = _work(self.leaves, self.shape, batches, _taker(self.counter), self.kernels)
+        tally = _work(self.leaves, batches, _taker(self.counter), self.loss)
         for _ in self.helpers:
             other: Tally = self.reports.get()
             tally.loss += other.loss

@@ -28,7 +28,9 @@ from memedit.evaluation.scoring import score_forced, score_generated
 from memedit.evaluation.treatments import Session
 
 CLEANED = "cleaned"
-"""`locality_cleaned`: without the prompts that may ask what a live edit changes."""
+"""`locality_cleaned`: without the prompts that may ask what a live edit changes. Where many edits
+are in force, `generality_cleaned` and its like: without those that another of them contradicts."""
+_FOLLOWS = {Metric.EDIT_SUCCESS, Metric.GENERALITY, Metric.PORTABILITY}
 TOKENS_ADDED = "tokens_added"
 _ABOUT_THE_EDIT = {
     Metric.EDIT_SUCCESS,
@@ -170,10 +172,12 @@ class Measuring:
             )
 
     def _clean(self, one: CaseQuestions, question: Question) -> bool:
-        """Tell whether a prompt is one of locality, and asks nothing that a live edit changes."""
+        """Tell whether a prompt's score says something of the method, whatever else is edited."""
+        own = one.case.requests
+        if question.metric in _FOLLOWS and self.live is not None:
+            return not self.live.contradict(question.probe, own)
         if question.metric != Metric.LOCALITY:
             return False
-        own = one.case.requests
         live = LiveEdits(own) if self.live is None else self.live
         return not live.asked_by(question.probe, own)
 

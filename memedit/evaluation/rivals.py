@@ -1,18 +1,19 @@
-"""Which prompts that an edit should leave alone may after all ask what some live edit changes.
+"""Which prompts cannot tell how good a method is, since other edits in force speak to them.
 
 A fifth of KnowEdit's Relation_Specificity probes ask the very relation that the edit changes, and
 with all edits of a file in memory many a probe of one case asks what another case's edit changes:
-that their answer changes is no fault.
+that their answer changes is no fault. And where two edits in force give one fact two answers, at
+most one of them can be right.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from memedit.evaluation.cases import Probe
-from memedit.evaluation.matching import words
+from memedit.evaluation.matching import exact, words
 from memedit.indexes.names import NameIndex, names_of
 from memedit.types import EditRequest
 
@@ -54,6 +55,36 @@ class LiveEdits:
         }
         rivals.update(self._named.find(probe.prompt, len(self._edits)))
         return any(asks_an_edit(probe, self._edits[rival]) for rival in rivals)
+
+    def contradict(self, probe: Probe, own: Sequence[EditRequest]) -> bool:
+        """Tell whether another edit in force wants another answer to a probe about a case's edits.
+
+        It does where it is about the same fact as one of them (the subject's name and the prompt
+        or the answer before are the same) and has another target; or where it is about an edit's
+        target, one hop further, and replaces the answer that the probe expects there. Edits that
+        tell the same of a fact in other words, or of its inverse, are not found.
+
+        Args:
+            probe: of a case, on what follows from its edits.
+            own: the case's edits.
+
+        """
+        for one in own:
+            for rival in self._of(one.subject, own):
+                old = rival.ground_truth or ""
+                same = rival.prompt == one.prompt or exact(old, [one.ground_truth or ""])
+                if same and not exact(rival.target_new, [one.target_new]):
+                    return True
+            for rival in self._of(one.target_new, own):
+                moved = exact(rival.ground_truth or "", probe.answers)
+                if moved and not exact(rival.target_new, probe.answers):
+                    return True
+        return False
+
+    def _of(self, subject: str, own: Sequence[EditRequest]) -> Iterator[EditRequest]:
+        for number in self._about.get(subject.casefold(), ()):
+            if self._edits[number] not in own:
+                yield self._edits[number]
 
 
 def asks_an_edit(probe: Probe, edit: EditRequest) -> bool:

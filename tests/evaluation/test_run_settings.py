@@ -15,6 +15,7 @@ from memedit.evaluation.rows import Row
 from memedit.evaluation.runner import ADDED, AGE, SECONDS, run_settings
 from memedit.evaluation.settings import Setting
 from memedit.evaluation.treatments import Among, Plain, Unedited
+from memedit.types import EditRequest
 from tests.evaluation.toy_facts import CASES, LANDS, Overwrite, Table, case_of
 from tests.evaluation.toy_runs import run, runner_in, values
 
@@ -178,3 +179,30 @@ def test_locality_is_told_without_prompts_that_other_edits_in_force_change(tmp_p
     assert found["single", "generated"] == ((1.0, 12), (1.0, 12))
     assert found["batch", "generated"] == ((pytest.approx(0.5), 12), (1.0, 6))
     assert found["batch", "teacher_forced"][0][0] < found["batch", "teacher_forced"][1][0] == 1.0
+
+
+def test_where_edits_in_force_contradict_each_other_their_prompts_can_be_left_out(
+    tmp_path: Path,
+) -> None:
+    """Two cases edit one land's capital; the last one's further hop is edited by another."""
+    first = case_of(LANDS[0])
+    again = case_of(LANDS[0], "Elsewhere")
+    hop = Probe(Metric.PORTABILITY, "Reasoning", f"The river of {LANDS[3]} is the", ("Wide One",))
+    last = replace(case_of(LANDS[2], LANDS[3]), probes=(*case_of(LANDS[2], LANDS[3]).probes, hop))
+    river = EditRequest(
+        prompt=f"The river of {LANDS[3]} is the", subject=LANDS[3], target_new="Long One",
+        ground_truth="Wide One",
+    )  # fmt: skip
+    moved = replace(case_of(LANDS[3]), requests=(river,), probes=(), id="toy[river]")
+    cases = (first, replace(again, id="toy[again]"), case_of(LANDS[1]), last, moved)
+    found = {}
+    for setting in ("single", "batch"):
+        model = Table()
+        runner = runner_in(tmp_path / setting, model, setting=setting, cases=cases)
+        found[setting] = values(run(runner, Overwrite(model)))
+    assert found["batch"]["edit_success", "generated"] == (pytest.approx(3 / 4), 4)
+    assert found["batch"]["edit_success_cleaned", "generated"] == (1.0, 2)
+    assert found["batch"]["edit_success_cleaned", "teacher_forced"] == (1.0, 2)
+    assert found["batch"]["portability", "generated"] == (0.0, 1)
+    assert ("portability_cleaned", "generated") not in found["batch"]
+    assert ("edit_success_cleaned", "generated") not in found["single"]

@@ -17,11 +17,12 @@ from examples.atlas.stream import Stream
 from examples.atlas.tokenizer import train_tokenizer
 from examples.atlas.train import SMOKE, make_stream
 from examples.atlas.trainer import Trainer
-from examples.atlas.workers import Workers
+from examples.atlas.workers import Workers, loss_for
 from examples.atlas.world import build_world
 
 SHAPE = Shape(vocab=1024, width=64, hidden=128, layers=4, heads=2, recall=3)
 """No layer is above those that recall, so that chance leaves none out."""
+ROUTED = Shape(vocab=1024, width=64, hidden=128, layers=4, heads=2, recall=2)
 FIRST = 5
 
 
@@ -30,6 +31,12 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> "partial[Stream]":
     path: Path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     train_tokenizer(build_world(), SHAPE.vocab).save(str(path))
     return partial(make_stream, path, SMOKE, SHAPE)
+
+
+@pytest.fixture(scope="module")
+def routed(make: "partial[Stream]") -> Stream:
+    stream: Stream = make.func(*make.args[:2], ROUTED)
+    return stream
 
 
 @pytest.mark.parametrize("processes", [0, 2])
@@ -62,6 +69,25 @@ def test_the_gradients_of_a_step_are_those_of_the_written_out_network(
                 error = (ours[-1][name].float() - expected).norm() / expected.norm()
                 assert error < 0.03, name  # both are rounded to bfloat16 on the way
                 leaf.grad = None
+
+
+def test_a_cpu_without_bfloat16_computes_the_same_gradients(routed: Stream) -> None:
+    parameters = new_parameters(ROUTED, torch.Generator().manual_seed(0))
+    leaves = [cast(parameters, ROUTED, dtype) for dtype in (torch.bfloat16, torch.float32)]
+    batches = routed.step(FIRST)
+    assert any(not bool(batch.kept.all()) for batch in batches)
+    sums = []
+    for part in leaves:
+        loss = loss_for(part["norm"].dtype, ROUTED)
+        losses = [loss(part, batch) for batch in batches]
+        torch.stack([one for one, _ in losses]).sum().backward()
+        sums.append([float(torch.stack(side).sum()) for side in zip(*losses, strict=True)])
+    assert sums[0] == pytest.approx(sums[1], rel=2e-3)
+    for name, leaf in leaves[1].items():
+        rounded = leaves[0][name].grad
+        assert leaf.grad is not None and rounded is not None
+        error = (rounded.float() - leaf.grad).norm() / leaf.grad.norm()
+        assert error < 0.03, name
 
 
 def test_steps_on_a_device_train_as_steps_on_processes_do(make: "partial[Stream]") -> None:

@@ -73,7 +73,8 @@ _OTHER_SCORES = MappingProxyType(
         "kept": "answered as before the edit, right or wrong",
         "contains": "the looser score: the answer stands somewhere in what was said",
         "all_tokens": "the stricter score: every target token is the argmax",
-        "cleaned": "without the prompts that may themselves ask what an edit in force changes",
+        "cleaned": "without the prompts to which another edit in force gives, or may give, its own "
+        "answer",
         "fired": "an edit was applied to the prompt",
         "right_edit": "the case's own edit was among those applied",
         "any": "cases in which at least one of the questions is answered, as MQuAKE counts",
