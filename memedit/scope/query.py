@@ -45,6 +45,8 @@ def search_texts(query: QueryText) -> tuple[str, ...]:
     - of a long one its head and its tail, cut at sentence borders: what is asked stands before or
       after what was pasted, and an encoder that cuts the end would never see the latter;
     - if it leans on earlier turns, also the ``standing`` one of those joined with it;
+    - if it asks for the reason of the answer ("But why Lyon?"), also that earlier one by itself: it
+      is still about what was asked;
     - if all it says is another subject ("And of Germany?"), only the earlier question asked of
       that, or the text alone where the question does not show which words to replace.
 
@@ -59,6 +61,8 @@ def search_texts(query: QueryText) -> tuple[str, ...]:
         subject = None if points_back(text) else subject_of(text, earlier)
         if subject is not None:
             return (tail(asked_of(subject, query.context) or text),)
+        if _asks_for_the_reason(text):
+            return tuple(dict.fromkeys((*texts, tail(earlier))))
         texts.append(f"{tail(earlier, WINDOW - 1 - len(text))} {text}".strip())
     return tuple(dict.fromkeys(texts))
 
@@ -82,7 +86,7 @@ def leans(query: QueryText) -> bool:
         names = new_names(text, earlier)
         if not names or points_back(text[: names[0][0]]):
             return True
-        if asks_why(text) and len(text.split()) <= REASON:
+        if _asks_for_the_reason(text):
             return True
         return subject_of(text, earlier) is not None
     back = _back(bare)
@@ -114,6 +118,10 @@ def standing(context: Sequence[str]) -> str:
         if subject is not None:
             return asked_of(subject, turns) or turn
     return context[-1].strip()
+
+
+def _asks_for_the_reason(text: str) -> bool:
+    return asks_why(text) and len(text.split()) <= REASON
 
 
 def points_back(text: str) -> bool:

@@ -183,10 +183,7 @@ def test_what_no_edit_says_of_the_subject_fires_none(asked: Fired, earlier: str,
     assert asked(earlier, last) == set()
 
 
-def test_a_doubt_about_the_answer_is_missed(fired: Fired) -> None:
-    """As measured, not as wished: 0.43 that it is still the capital that is asked about.
-
-    "Why is Lyon the capital of France?" is another question than the edit's (0.05), and with the
-    question before it the two are weighed against each other.
-    """
-    assert fired(FRANCE, "But why Lyon?") == set()
+@pytest.mark.parametrize("last", ["But why Lyon?", "Why Lyon?", "Why?", "But why?"])
+def test_a_doubt_about_the_answer_is_still_about_the_edit(fired: Fired, last: str) -> None:
+    assert fired(FRANCE, last) == {"France"}
+    assert fired("What is the population of France?", last) == set()

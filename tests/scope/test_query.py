@@ -80,7 +80,6 @@ def test_a_question_that_does_not_show_what_to_replace_is_left(earlier: str) -> 
         "And in June?",
         "And in English?",
         "And is it Paris?",
-        "But why Lyon?",
         "And of it?",
         "And France?",
         "AND THE CURRENCY?",
@@ -91,6 +90,11 @@ def test_a_question_that_does_not_show_what_to_replace_is_left(earlier: str) -> 
 )
 def test_a_text_whose_names_change_no_subject_leans(text: str) -> None:
     assert search_texts(QueryText(text, (CAPITAL,))) == (text, f"{CAPITAL} {text}")
+
+
+@pytest.mark.parametrize("text", ["But why Lyon?", "Why?", "why Lyon though?"])
+def test_a_text_that_asks_for_the_reason_is_about_the_question_before(text: str) -> None:
+    assert search_texts(QueryText(text, (CAPITAL, "Thanks!"))) == (text, CAPITAL)
 
 
 @pytest.mark.parametrize(
