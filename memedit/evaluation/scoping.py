@@ -7,7 +7,7 @@ which probabilities, and counts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,23 +89,25 @@ def scope_probes(
 ) -> tuple[list[EditRequest], list[ScopeProbe]]:
     """Return the edits of all cases, in order, and the prompts that are asked with them in memory.
 
-    An edit of the same subject and target as the prompt's own counts as its own.  A prompt that
-    nothing should fire on is faulty where it names the subject of any edit in memory and may ask
+    An edit of the same subject as the prompt's own counts as its own where it has the same target or
+    the same old answer: it is of the same fact, which files edit twice.  A prompt that nothing
+    should fire on is faulty where it names the subject of any edit in memory and may ask
     what that changes.  Prompts come from the cases for which ``asked`` is true, edits from all;
     ``further`` are others that may be in memory beside them.
     """
     edits = [request for case in cases for request in case.requests]
-    alike: dict[tuple[str, str], set[int]] = defaultdict(set)
+    alike: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     live = LiveEdits([*edits, *further])
     for number, edit in enumerate(edits):
-        alike[edit.subject.casefold(), edit.target_new.casefold()].add(number)
+        for key in _facts(edit):
+            alike[key].add(number)
     probes = []
     first = 0
     for position, case in enumerate(cases):
         mine = case.requests
         own = frozenset().union(
             range(first, first + len(mine)),
-            *(alike[edit.subject.casefold(), edit.target_new.casefold()] for edit in mine),
+            *(alike[key] for edit in mine for key in _facts(edit)),
         )
         first += len(mine)
         for number, probe in enumerate(case.probes if asked(case) else ()):
@@ -120,6 +122,14 @@ def scope_probes(
                 faulty = live.asked_by(probe, mine)
                 probes.append(ScopeProbe(probe.prompt, kind, frozenset(), where, faulty, position))
     return edits, probes
+
+
+def _facts(edit: EditRequest) -> Iterator[tuple[str, str, str]]:
+    """By what an edit is known to be of the same fact as another one."""
+    subject = edit.subject.casefold()
+    yield subject, "to", edit.target_new.casefold()
+    if edit.ground_truth is not None:
+        yield subject, "from", edit.ground_truth.casefold()
 
 
 def _label_of(probe: Probe) -> ScopeLabel | None:
