@@ -89,8 +89,8 @@ def scope_probes(
 ) -> tuple[list[EditRequest], list[ScopeProbe]]:
     """Return the edits of all cases, in order, and the prompts that are asked with them in memory.
 
-    An edit of the same subject as the prompt's own counts as its own where it has the same target or
-    the same old answer: it is of the same fact, which files edit twice.  A prompt that nothing
+    An edit of the same subject as the prompt's own counts as its own where it has the same target
+    or the same old answer: it is of the same fact, which files edit twice.  A prompt that nothing
     should fire on is faulty where it names the subject of any edit in memory and may ask
     what that changes.  Prompts come from the cases for which ``asked`` is true, edits from all;
     ``further`` are others that may be in memory beside them.
