@@ -242,6 +242,8 @@ class Candidate:
     """Which of the edit's texts was nearest."""
     named: bool = False
     """Its subject, or an alias, stands in the query."""
+    turned: bool = False
+    """``edit`` holds what the stored one implies about its target (see ``memory.inverse``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from memedit.memory.texts import texts_of
+from memedit.memory.texts import INVERSE, texts_of
 from memedit.types import Candidate, Edit
 
 Judge = Callable[[Sequence[tuple[str, Candidate]]], Sequence[float | None]]
@@ -24,7 +24,8 @@ def prompts_of(edit: Edit) -> set[str]:
 
     Each as ``asked_by`` returns it.
     """
-    return {asked_by(text.text) for text in texts_of(edit.request) if text.kind != "statement"}
+    others = ("statement", INVERSE)
+    return {asked_by(text.text) for text in texts_of(edit.request) if text.kind not in others}
 
 
 def overlapping(one: Edit, other: Edit) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -12,6 +12,7 @@ from memedit.indexes.base import VectorIndex
 from memedit.indexes.name_gate import NameGate
 from memedit.indexes.names import NameIndex, names_of
 from memedit.memory.encoding import Vectors
+from memedit.memory.entries import POSITION_BITS, Entry, entry_of, keys_of
 from memedit.memory.facts import FactTable, FactTables
 from memedit.memory.gating import let_through
 from memedit.memory.question_rows import StoredQuestions
@@ -20,17 +21,6 @@ from memedit.types import Candidate, Edit, Status
 
 _MOST_NAMED = 16
 """Edits that one query brings up because it names their subject."""
-_POSITION_BITS = 8
-"""At most 162 texts per edit: prompt, statement, 64 rephrases, 64 aliases, 32 questions."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    edit: Edit
-    texts: tuple[str, ...]
-    """Its own, and behind them those that were generated for it."""
-    own: int
-    """The number of its own."""
 
 
 class LiveEdits:
@@ -43,10 +33,11 @@ class LiveEdits:
     def __init__(self, dim: int, index: type[VectorIndex]) -> None:
         self._dim = dim
         self._index = index
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
         self._seq_of: dict[str, int] = {}
         self._indexes: dict[str, VectorIndex] = {}
         self._names: dict[str, NameIndex] = {}
+        self._targets: dict[str, NameIndex] = {}  # of edits that say something of their targets
         self._gates: dict[str, NameGate] = {}  # of namespaces that were ever asked for theirs
         self._facts = FactTables()
         self._counts: dict[str, int] = {}
@@ -66,6 +57,8 @@ class LiveEdits:
                 entry = self._entries.pop(seq)
                 self._counts[entry.edit.namespace] -= 1
                 self._names[entry.edit.namespace].remove(seq)
+                if entry.turned is not None:
+                    self._targets[entry.edit.namespace].remove(seq)
                 if entry.edit.namespace in self._gates:
                     self._gates[entry.edit.namespace].remove(seq)
                 self._facts.remove(entry.edit.namespace, seq)
@@ -87,11 +80,13 @@ class LiveEdits:
         keys = [key for one in group for key in keys_of(one.seq, len(one.texts))]
         index.add(np.array(keys, dtype=np.int64), np.concatenate([one.vectors for one in group]))
         for one in group:
-            texts = tuple(text.text for text in one.texts)
-            self._entries[one.seq] = _Entry(one.edit, texts, len(texts))
+            self._entries[one.seq] = entry = entry_of(one)
             self._seq_of[one.edit.id] = one.seq
             request = one.edit.request
             names.add(one.seq, names_of(request.subject, request.aliases))
+            if entry.turned is not None:
+                targets = self._targets.setdefault(namespace, NameIndex())
+                targets.add(one.seq, names_of(entry.turned.request.subject, ()))
             if namespace in self._gates:
                 let_through(self._gates[namespace], one.seq, request)
             self._facts.add(namespace, one.seq, one.edit)
@@ -217,7 +212,7 @@ class LiveEdits:
             for row, hit in zip(rows, hits, strict=True):
                 found[row].extend(hit)
         if texts is None:
-            return [tuple(self._candidate(hit) for hit in _best(hits, k)) for hits in found]
+            return [tuple(self._candidate(hit, None) for hit in _best(hits, k)) for hits in found]
         answers = []
         for row, nearest in enumerate(found):
             named = self._named(texts[row], vectors[row], namespaces[row], moment)
@@ -237,7 +232,7 @@ class LiveEdits:
             most: the number of edits looked at, those of longer names and newer ones first.
 
         """
-        hits = self._named(text, vector, (namespace,), None, most)
+        hits = self._named(text, vector, (namespace,), None, most, turned=False)
         return tuple(self._candidate(hit, named=True) for hit in hits)
 
     def _named(
@@ -247,19 +242,30 @@ class LiveEdits:
         namespaces: Sequence[str],
         moment: datetime | None,
         most: int = _MOST_NAMED,
+        *,
+        turned: bool = True,
     ) -> list[tuple[float, int, int]]:
-        """Return (similarity, seq, position) of valid edits whose subject stands in the text."""
+        """Return (similarity, seq, position) of valid edits whose subject stands in the text.
+
+        With ``turned`` also of those whose target does, as far as they say something of it.
+        """
         hits = []
         for namespace in dict.fromkeys(namespaces):
-            names = self._names.get(namespace)
-            for seq in names.find(text, most) if names is not None else ():
-                entry = self._entries[seq]
-                if moment is not None and not entry.edit.is_valid_at(moment):
+            places: dict[int, Sequence[int]] = {}
+            if turned and namespace in self._targets:
+                for seq in self._targets[namespace].find(text, most):
+                    places[seq] = range(self._entries[seq].turned_from, self._entries[seq].own)
+            if namespace in self._names:
+                for seq in self._names[namespace].find(text, most):
+                    places[seq] = self._entries[seq].asked_at()
+            for seq, positions in places.items():
+                if moment is not None and not self._entries[seq].edit.is_valid_at(moment):
                     continue
-                keys = np.array(keys_of(seq, len(entry.texts)), dtype=np.int64)
+                first = seq << POSITION_BITS
+                keys = np.array([first + at for at in positions], dtype=np.int64)
                 similarities = self._indexes[namespace].vectors(keys) @ vector
                 nearest = int(similarities.argmax())
-                hits.append((float(similarities[nearest]), seq, nearest))
+                hits.append((float(similarities[nearest]), seq, positions[nearest]))
         return _best(hits, most)
 
     def _nearest(
@@ -283,12 +289,12 @@ class LiveEdits:
                 for key, similarity in zip(keys, similarities, strict=True):
                     if len(best) >= k and similarity < last:
                         break  # an equal one may be newer
-                    seq = key >> _POSITION_BITS
+                    seq = key >> POSITION_BITS
                     if key < 0 or seq in best:
                         continue
                     if moment is not None and not self._entries[seq].edit.is_valid_at(moment):
                         continue
-                    best[seq] = (similarity, seq, key & ((1 << _POSITION_BITS) - 1))
+                    best[seq] = (similarity, seq, key & ((1 << POSITION_BITS) - 1))
                     last = similarity
                 found[row] = list(best.values())
             if depth >= len(index):
@@ -299,21 +305,18 @@ class LiveEdits:
             depth = min(len(index), 4 * depth)
         return found
 
-    def _candidate(self, hit: tuple[float, int, int], named: bool = False) -> Candidate:
+    def _candidate(self, hit: tuple[float, int, int], named: bool | None = False) -> Candidate:
+        """Make what a hit stands for; ``named=None``: as it is stored, whatever was hit."""
         similarity, seq, position = hit
         entry = self._entries[seq]
+        turned = entry.turned if entry.turned_from <= position < entry.own else None
         return Candidate(
-            edit=entry.edit,
+            edit=entry.edit if turned is None or named is None else turned,
             similarity=max(-1.0, min(1.0, similarity)),
             matched=entry.texts[position],
-            named=named,
+            named=bool(named),
+            turned=turned is not None and named is not None,
         )
-
-
-def keys_of(seq: int, n_texts: int) -> range:
-    """Return the keys of an edit's vectors, in the order of its texts."""
-    first = seq << _POSITION_BITS
-    return range(first, first + n_texts)
 
 
 def _best(hits: list[tuple[float, int, int]], k: int) -> list[tuple[float, int, int]]:

@@ -27,13 +27,14 @@ _NOUNS: Final = {
 _MUTUAL: Final = {"spouse": "spouse", "husband": "spouse", "wife": "spouse"}
 """Those that are their own inverse."""
 
-_SUBJECT: Final = "\N{SECTION SIGN}"
+SUBJECT: Final = "\N{SECTION SIGN}"
+"""What stands for the subject in `hidden_subject`."""
 _CLASS = r"(?:[\w-]+ ){0,3}[\w-]+"
 _ANY = "|".join(sorted({**_NOUNS, **_MUTUAL}, key=len, reverse=True))
 _ONE = "|".join(sorted(_NOUNS, key=len, reverse=True))
 _KNOWN: Final = re.compile(rf"{_ANY}|married", re.IGNORECASE)
 _FORWARD: Final = tuple(
-    re.compile(form.replace("NOUN", f"(?P<noun>{_ANY})").replace("SUBJECT", _SUBJECT))
+    re.compile(form.replace("NOUN", f"(?P<noun>{_ANY})").replace("SUBJECT", SUBJECT))
     for form in (
         r"(?:the name of )?(?:the )?NOUN of SUBJECT(?: is(?: called)?)?",
         r"SUBJECT's NOUN(?:'s name)?(?: is)?",
@@ -41,11 +42,11 @@ _FORWARD: Final = tuple(
         r"(?:what|who|which city) is SUBJECT's NOUN(?:'s name)?",
     )
 )
-_MARRIED: Final = re.compile(rf"{_SUBJECT} is married to|who is {_SUBJECT} married to")
+_MARRIED: Final = re.compile(rf"{SUBJECT} is married to|who is {SUBJECT} married to")
 _REVERSED: Final = tuple(
     re.compile(
         form.replace("NOUN", f"(?P<noun>{_ONE})")
-        .replace("SUBJECT", _SUBJECT)
+        .replace("SUBJECT", SUBJECT)
         .replace("CLASS", _CLASS)
     )
     for form in (
@@ -85,7 +86,7 @@ def relation_of(request: EditRequest) -> str | None:
     >>> relation_of(EditRequest(prompt="France's capital is", subject="France", target_new="Lyon"))
     'capital'
     """
-    text = _plain(request) if _KNOWN.search(request.prompt) else None
+    text = hidden_subject(request) if _KNOWN.search(request.prompt) else None
     if text is None:
         return None
     if _MARRIED.fullmatch(text):
@@ -102,7 +103,7 @@ def turned(request: EditRequest) -> str | None:
 
     A relation that is its own inverse is always asked in both directions.
     """
-    text = _plain(request) if _KNOWN.search(request.prompt) else None
+    text = hidden_subject(request) if _KNOWN.search(request.prompt) else None
     if text is None:
         return None
     match = next((found for form in _REVERSED if (found := form.fullmatch(text))), None)
@@ -173,16 +174,16 @@ def _mention(words: Words, names: tuple[str, ...]) -> tuple[int, int] | None:
     return None
 
 
-def _plain(request: EditRequest) -> str | None:
+def hidden_subject(request: EditRequest) -> str | None:
     """Return a prompt without case, its subject hidden; ``None`` where that is not in it."""
     prompt = " ".join(request.prompt.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split())
-    if len(prompt) > _LONGEST or _SUBJECT in prompt:
+    if len(prompt) > _LONGEST or SUBJECT in prompt:
         return None
     mention = _mention(words_of(prompt), names_of(request.subject, request.aliases))
     if mention is None:
         return None
-    hidden = f"{prompt[: mention[0]]}{_SUBJECT}{prompt[mention[1] :]}"
-    return hidden.casefold().rstrip(" .?:!").replace(f"the {_SUBJECT}", _SUBJECT)
+    hidden = f"{prompt[: mention[0]]}{SUBJECT}{prompt[mention[1] :]}"
+    return hidden.casefold().rstrip(" .?:!").replace(f"the {SUBJECT}", SUBJECT)
 
 
 def expanded(text: str, phrase: Phrase, name: str) -> str:

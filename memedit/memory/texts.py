@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memedit.memory.inverse import inverse_of
 from memedit.types import EditRequest
+
+INVERSE = "inverse"
+"""The kind of texts that ask an edit from its other end: for its subject, by its target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,12 +16,12 @@ class EditText:
     """One text by which an edit can be found."""
 
     kind: str
-    """``prompt``, ``statement``, ``rephrase`` or ``alias``."""
+    """``prompt``, ``statement``, ``rephrase``, ``alias`` or ``inverse``."""
     text: str
 
 
 def texts_of(request: EditRequest) -> tuple[EditText, ...]:
-    """Return the texts to encode, each once: prompt, statement, rephrases, prompt by alias.
+    """Return the texts to encode, each once: prompt, statement, rephrases, by alias, in reverse.
 
     An alias stands in the prompt in place of the subject; where the prompt does not name the
     subject, aliases add nothing.
@@ -27,6 +31,9 @@ def texts_of(request: EditRequest) -> tuple[EditText, ...]:
     texts += [EditText("rephrase", rephrase) for rephrase in request.rephrases]
     if subject in prompt:
         texts += [EditText("alias", prompt.replace(subject, name)) for name in request.aliases]
+    inverse = inverse_of(request)
+    if inverse is not None:
+        texts += [EditText(INVERSE, text) for text in (inverse.prompt, *inverse.rephrases)]
     unique: dict[str, EditText] = {}
     for text in texts:
         unique.setdefault(text.text, text)

@@ -76,13 +76,16 @@ class AdapterChooser:
     def _held(
         self, record: AdapterRecord, query: RouteQuery, applied: Sequence[ScopeDecision]
     ) -> frozenset[str]:
-        """Return which of the edits an adapter holds as they are now; none of another base."""
+        """Return which of the edits an adapter holds as they are now; none of another base.
+
+        Nor one that is asked from its other end: an adapter learned it in one direction.
+        """
         if record.base != self._base:
             return frozenset()
         return frozenset(record.edits).intersection(
             one.candidate.edit.ref
             for one in applied
-            if self._reaches(record, query, one.candidate.edit)
+            if not one.candidate.turned and self._reaches(record, query, one.candidate.edit)
         )
 
     def _reaches(self, record: AdapterRecord, query: RouteQuery, edit: Edit) -> bool:

@@ -17,6 +17,8 @@ def test_each_text_once_with_its_kind() -> None:
         EditText("statement", "Who founded Lumen Harbour? Ansa"),
         EditText("rephrase", "By whom was it founded?"),
         EditText("alias", "Who founded the Port?"),
+        EditText("inverse", "Ansa founded"),
+        EditText("inverse", "What did Ansa found?"),
     )
 
 

@@ -21,7 +21,7 @@ def opened(sqlite_url: str, encoder: HashingEncoder, capital: EditRequest):  # t
 
 def faults_after(memory: EditMemory, url: str, *statements: str) -> str:
     report = memory.verify()
-    assert report.ok and (report.edits, report.vectors) == (2, 8)
+    assert report.ok and (report.edits, report.vectors) == (2, 12)
     with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
         for statement in statements:
             connection.execute(statement)

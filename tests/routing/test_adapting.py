@@ -23,9 +23,10 @@ from memedit.routing import (
     wire_for,
 )
 from memedit.routing.adapting import AdapterChooser
+from memedit.routing.route import Reason, Route, RouteQuery
 from memedit.routing.wire.document import Document
-from memedit.types import Action
-from tests.routing.tiny_memory import DAY_ONE, edit, router
+from memedit.types import Action, Candidate, QueryText
+from tests.routing.tiny_memory import DAY_ONE, decided, edit, router
 from tests.routing.toy_upstream import no_upstream
 
 BASE, OTHER_BASE = "ab" * 32, "cd" * 32
@@ -89,6 +90,17 @@ def test_the_model_is_rewritten_and_nothing_else() -> None:
         "x-memedit-edits": FRANCE.ref,
         "x-memedit-adapter": "memedit-a-1",
     }
+
+
+def test_an_edit_that_is_asked_from_its_other_end_goes_to_no_adapter() -> None:
+    view = AdapterView.of([record("memedit-a-1", FRANCE.ref)], ())
+    query = RouteQuery(QueryText(ASKED))
+    for turned, action in ((False, Action.ADAPTER), (True, Action.IN_CONTEXT)):
+        candidate = Candidate(FRANCE, 0.9, ASKED, named=True, turned=turned)
+        route = Route(
+            Action.IN_CONTEXT, Reason.IN_SCOPE, method="ice", applied=(decided(candidate, 0.9),)
+        )
+        assert AdapterChooser(lambda: view, BASE).choose(query, route).action is action
 
 
 @pytest.mark.parametrize(
