@@ -113,9 +113,11 @@ def run(
 ) -> list[Row]:
     """Measure all methods in all settings with a progress bar; say what was not scored."""
     from memedit.evaluation.runner import Runner, run_settings
+    from memedit.memory.inverse import inverse_of
 
     runners = [
-        Runner(kept, base, model, data.cases, setting, amounts, company) for setting in settings
+        Runner(kept, base, model, data.cases, setting, amounts, company, inverse_of)
+        for setting in settings
     ]
     with progress("evaluating") as bar:
         rows = run_settings(runners, treatments, bar if count is None else count.around(bar))

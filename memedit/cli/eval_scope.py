@@ -128,6 +128,7 @@ def scope(
     from memedit.evaluation.aliases import with_aliases
     from memedit.evaluation.datasets import load_dataset
     from memedit.evaluation.scoping import measure_scope, recall_curves, scope_probes
+    from memedit.memory.inverse import inverse_of
     from memedit.scope.encoder import open_encoder
 
     if plot is not None:
@@ -151,7 +152,9 @@ def scope(
     sizes = sorted({size or len(own) for size in fill or [0]})
     others = edits_of(load_dataset(fill_from).cases) if fill_from is not None else []
     further = further_edits(own, others, shortfall(len(own), sizes), seed)
-    _, probes = scope_probes(cases, _unseen if held_out else lambda case: True, further)
+    implied = filter(None, map(inverse_of, [*own, *further]))
+    asked_of = _unseen if held_out else lambda case: True
+    _, probes = scope_probes(cases, asked_of, [*further, *implied])
     if not probes and held_out:
         raise InvalidInputError(
             f"none of the {len(cases):,} cases is about a subject kept out of the training, so "

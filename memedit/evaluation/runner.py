@@ -21,6 +21,7 @@ from memedit.evaluation.run_folder import RunFolder
 from memedit.evaluation.settings import Mode, Setting
 from memedit.evaluation.spending import settle
 from memedit.evaluation.treatments import Among, Plain, Session, Sessions
+from memedit.types import EditRequest
 
 SECONDS = "seconds_per_edit"
 ADDED = "added_bytes"
@@ -47,6 +48,8 @@ class Runner:
     company: Sequence[EditCase] = ()
     """In a batch of all: the whole data set, `cases` among it. The edits of all of it are in force,
     and `cases` are asked about."""
+    implied: Callable[[EditRequest], EditRequest | None] = lambda edit: None
+    """What an edit says of its target: a prompt that may ask it is not unrelated."""
 
     def run(self, methods: Methods, progress: Progress | None = None) -> list[Row]:
         """Measure methods one after another; see `run_settings`."""
@@ -143,7 +146,8 @@ class Runner:
         if self.setting.mode is Mode.SINGLE:
             return None
         cases = self.company or [one.case for one in asked]
-        return LiveEdits(request for case in cases for request in case.requests)
+        edits = [request for case in cases for request in case.requests]
+        return LiveEdits([*edits, *filter(None, map(self.implied, edits))])
 
     def left(self, name: str, asked: Sequence[CaseQuestions]) -> list[CaseQuestions]:
         """Return what of `asked` is not finished with a method."""

@@ -93,7 +93,7 @@ def scope_probes(
     or the same old answer: it is of the same fact, which files edit twice.  A prompt that nothing
     should fire on is faulty where it names the subject of any edit in memory and may ask
     what that changes.  Prompts come from the cases for which ``asked`` is true, edits from all;
-    ``further`` are others that may be in memory beside them.
+    ``further`` are others that may be in memory beside them, and what edits imply.
     """
     edits = [request for case in cases for request in case.requests]
     alike: dict[tuple[str, str, str], set[int]] = defaultdict(set)

@@ -15,6 +15,7 @@ from memedit.evaluation.rows import Row
 from memedit.evaluation.runner import ADDED, AGE, SECONDS, run_settings
 from memedit.evaluation.settings import Setting
 from memedit.evaluation.treatments import Among, Plain, Unedited
+from memedit.memory.inverse import inverse_of
 from memedit.types import EditRequest
 from tests.evaluation.toy_facts import CASES, LANDS, Overwrite, Table, case_of
 from tests.evaluation.toy_runs import run, runner_in, values
@@ -179,6 +180,18 @@ def test_locality_is_told_without_prompts_that_other_edits_in_force_change(tmp_p
     assert found["single", "generated"] == ((1.0, 12), (1.0, 12))
     assert found["batch", "generated"] == ((pytest.approx(0.5), 12), (1.0, 6))
     assert found["batch", "teacher_forced"][0][0] < found["batch", "teacher_forced"][1][0] == 1.0
+
+
+def test_so_are_prompts_that_ask_what_an_edit_implies(tmp_path: Path) -> None:
+    town = LANDS[1]
+    asked = Probe(Metric.LOCALITY, "other", f"{town} is the capital of", ("?",))
+    ruled = case_of(LANDS[0], town)
+    cases = (replace(ruled, probes=(*ruled.probes, asked)), case_of(LANDS[2]))
+    for implied, n in ((inverse_of, 1), (lambda edit: None, 2)):
+        model = Table()
+        runner = runner_in(tmp_path / str(n), model, setting="batch", cases=cases)
+        of = values(run(replace(runner, implied=implied), Overwrite(model)))
+        assert of["locality_cleaned", "generated"] == (1.0, n)
 
 
 def test_where_edits_in_force_contradict_each_other_their_prompts_can_be_left_out(
