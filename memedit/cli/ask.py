@@ -48,9 +48,10 @@ def route(
     """
     asked: list[Prompt] = [*(prompts or ()), *(read_prompts(file) if file else ())]
     if not asked:
-        raise typer.BadParameter("give prompts, or a --file of them.", param_hint="PROMPTS")
+        missing = "give prompts, or a --file of them." if file is None else f"{file} holds none."
+        raise typer.BadParameter(missing, param_hint="PROMPTS")
     lines: list[dict[str, Any]] = []
-    with open_store(memory, url, key, config) as store:
+    with open_store(memory, url, key, config, create=False) as store:
         for start in range(0, len(asked), BATCH):
             batch = asked[start : start + BATCH]
             reports = store.route(batch, namespaces=namespace, threshold=threshold)

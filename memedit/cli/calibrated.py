@@ -65,7 +65,15 @@ class Calibrated:
         """Say where to put each threshold that the prompts bear out."""
         lines = []
         for point in self.points:
-            if point.threshold is not None and point.resolved and point.binding:
+            if point.threshold is None or not (point.resolved and point.binding):
+                continue
+            if self._as_good(point):
+                lines.append(
+                    f"for {point.accepted:.4g} false alarms the threshold in force, "
+                    f"{self.now.threshold:.4g}, can stay: it keeps to that, and the lower one "
+                    f"({point.threshold:.4g}) makes no more of these prompts fire that should"
+                )
+            else:
                 lines.append(
                     f"for {point.accepted:.4g} false alarms: {SETTING} = {point.threshold:.16g} "
                     f"([scope] threshold in memedit.toml, or {VARIABLE}={point.threshold:.16g}), "
@@ -73,6 +81,16 @@ class Calibrated:
                     f"{point.false_alarms.high:.2g}, at 95%, and say nothing of prompts unlike them"
                 )
         return lines
+
+    def _as_good(self, point: OperatingPoint) -> bool:
+        """Whether a lower threshold brings nothing that the one in force does not."""
+        now = self.now
+        if now.threshold is None or point.threshold is None or point.accepted is None:
+            return False
+        kept = point.threshold < now.threshold and now.false_alarms.share <= point.accepted
+        return kept and all(
+            share.share <= now.fires[kind].share for kind, share in point.fires.items()
+        )
 
     def record(self) -> dict[str, Any]:
         """Return everything as JSON-ready values."""
@@ -238,7 +256,8 @@ def _notes(
                 "below 0.01, so the one in force can stay"
             )
     if read.unread:
-        notes.append(f"{read.unread} conversations ask nothing in words; they pass, not counted")
+        told = "1 conversation asks" if read.unread == 1 else f"{read.unread} conversations ask"
+        notes.append(f"{told} nothing in words; what asks nothing passes, and is not counted")
     stored = sum(
         any(one.text.casefold() == each.candidate.matched.casefold() for each in route.considered)
         for one, route in ordinary

@@ -39,6 +39,9 @@ def read_records(file: Path) -> Iterator[tuple[str, Any]]:
         try:
             yield where, json.loads(text)
         except ValueError as error:
+            if text[0] == '"':  # a line of plain text may begin with a quotation
+                yield where, text
+                continue
             raise InvalidInputError(f"{where} is not valid JSON: {error}") from error
 
 

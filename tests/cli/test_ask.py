@@ -31,22 +31,24 @@ def test_route_of_a_file_says_everything_for_each_prompt(
         "",
         UNRELATED,
         json.dumps("a string: " + UNRELATED),
+        '"To be or not to be" is from which play?',
     ]
     file.write_text("\n".join(lines), encoding="utf-8")
     ran = run("route", "--file", file, "--json")
     assert ran.code == 0
-    asked, talk, plain, quoted = ran.json
+    asked, talk, *others = ran.json
     assert [line["prompt"] for line in ran.json] == [
         ASKED,
         turns,
         UNRELATED,
         f"a string: {UNRELATED}",
+        '"To be or not to be" is from which play?',
     ]
     for line in (asked, talk):
         assert (line["action"], line["scope"]) == ("in_context", "direct")
         assert line["edits"] == [f"{added['id']}@1"]
         assert line["probabilities"]["direct"] > 0.5
-    for line in (plain, quoted):
+    for line in others:
         assert (line["action"], line["scope"], line["edits"]) == ("pass", "unrelated", [])
         assert line["probabilities"]["unrelated"] > 0.5
     for line in ran.json:
@@ -100,7 +102,7 @@ def test_route_for_people_and_with_a_threshold(run: Run, added: dict[str, Any]) 
     ],
 )
 def test_prompts_that_cannot_be_read_are_named(
-    run: Run, tmp_path: Path, line: str, said: str
+    run: Run, added: dict[str, Any], tmp_path: Path, line: str, said: str
 ) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text(line, encoding="utf-8")
@@ -108,8 +110,17 @@ def test_prompts_that_cannot_be_read_are_named(
     assert ran.code == 1 and said in ran.error["message"]
 
 
-def test_route_without_prompts_is_misuse(run: Run) -> None:
+def test_route_without_prompts_is_misuse(run: Run, tmp_path: Path) -> None:
     assert run("route").code == 2
+    (empty := tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
+    ran = run("route", "--file", empty)
+    assert ran.code == 2 and "empty.jsonl holds none" in ran.err.replace("\n", "")
+
+
+def test_route_makes_no_memory_where_there_is_none(run: Run, tmp_path: Path) -> None:
+    ran = run("route", ASKED, "--memory", f"sqlite:///{tmp_path / 'nowhere.db'}")
+    assert ran.code == 1 and "nowhere.db" in ran.err.replace("\n", "")
+    assert not (tmp_path / "nowhere.db").exists()
 
 
 @pytest.fixture

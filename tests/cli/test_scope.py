@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from memedit.cli.calibrated import Calibrated
+from memedit.scope.operating import OperatingPoint, Share
 from tests.cli.conftest import Run
 
 ORDINARY = [
@@ -80,6 +82,29 @@ def test_the_threshold_does_what_it_says(
     assert again["in_force"]["false_alarms"]["share"] == 0
 
 
+@pytest.mark.parametrize(
+    ("threshold", "accepted", "recall", "stays"),
+    [
+        (0.1, 0.2, 1.0, True),
+        (0.1, 0.05, 1.0, False),
+        (0.7, 0.2, 1.0, False),
+        (0.1, 0.2, 0.9, False),
+    ],
+)
+def test_a_lower_threshold_that_brings_nothing_is_not_advised(
+    threshold: float, accepted: float, recall: float, stays: bool
+) -> None:
+    def at(given: float, accepted: float | None, fires: float) -> OperatingPoint:
+        alarms, own = Share(0.1, 0.0, 0.3, 20), Share(fires, 0.5, 1.0, 10)
+        return OperatingPoint(accepted, given, None, alarms, {"rephrases": own}, 0, True)
+
+    now, other = at(0.5, None, recall), at(threshold, accepted, 1.0)
+    found = Calibrated("pair", "x", ("default",), 2, (), {}, now, (other,), ({}, {}), ())
+    [line] = found.advice()
+    assert ("the threshold in force, 0.5, can stay" in line) is stays
+    assert (f"scope.threshold = {threshold}" in line) is not stays
+
+
 def test_the_gate_is_part_of_the_road(
     run: Run, memory: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -117,7 +142,7 @@ def test_prompts_of_the_file_that_should_fire_take_the_place_of_the_memorys_own(
     assert list(found["in_force"]["fires"]) == ["given"]
     assert given["n"] == 4 and found["ordinary"] == 61
     assert given["right_edit"] == pytest.approx(2 / 3), "one of three names the wrong edit"
-    assert any("1 conversations ask nothing" in note for note in found["notes"])
+    assert any("1 conversation asks nothing" in note for note in found["notes"])
 
 
 def test_the_table_says_where_the_threshold_goes_and_the_plot_is_drawn(
