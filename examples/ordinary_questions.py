@@ -30,6 +30,7 @@ from memedit.evaluation.cases import EditCase, Metric, Probe
 from memedit.evaluation.datasets import load_dataset
 from memedit.evaluation.rivals import LiveEdits
 from memedit.memory import EditMemory
+from memedit.memory.inverse import inverse_of
 from memedit.memory.records import NewEdit
 from memedit.routing import RouteQuery, Router
 from memedit.scope.split import held_out_subject
@@ -118,7 +119,7 @@ def measured(
 ) -> dict[str, Any]:
     """Ask everything with the edits of all cases in memory, and count."""
     edits = [request for case in cases for request in case.requests]
-    live = LiveEdits(edits)
+    live = LiveEdits([*edits, *filter(None, map(inverse_of, edits))])
     asked = {one.text: one for one in questions}
     own = paraphrases(cases)
     with (

@@ -1,4 +1,4 @@
-"""What an edit says of its target: "The mother of Ann is Bea" tells who Bea's child is, too.
+"""What an edit says of its target: "Ann's mother is Bea Lund" tells who Bea's child is, too.
 
 By grammar alone, of relations whose inverse has a name: kin, offices, founders, what follows what.
 A prompt of another form has no inverse here; nothing is made up.  What is said is true of the
@@ -129,6 +129,8 @@ _BY_PROMPT: Final = MappingProxyType(
         for form in forms
     }
 )
+_OF_PEOPLE: Final = frozenset(_of_noun(noun) for noun in ("spouse", "sibling", "child", "parent"))
+"""Not read of targets of one word: "David" is no more than a part of most names it stands in."""
 _FORWARD: Final = _patterns(_NOUN_FORMS, _BY_NOUN)
 _REVERSED: Final = _patterns(_OFFICE_REVERSED, _OFFICES)
 
@@ -152,10 +154,10 @@ def inverse_of(request: EditRequest) -> EditRequest | None:
     Its subject is the target, its target the subject.  Erased facts have none.
 
     >>> made = inverse_of(
-    ...     EditRequest(prompt="Who was Ann's mother?", subject="Ann", target_new="Bea")
+    ...     EditRequest(prompt="Who was Ann's mother?", subject="Ann", target_new="Bea Lund")
     ... )
-    >>> made.prompt, made.rephrases, made.target_new, made.plain_statement()
-    ('The child of Bea is', ('Who is the child of Bea?',), 'Ann', 'The child of Bea is Ann.')
+    >>> made.subject, made.plain_statement(), *made.rephrases
+    ('Bea Lund', 'The child of Bea Lund is Ann.', 'Who is the child of Bea Lund?')
     """
     if request.operation is Operation.ERASE:
         return None
@@ -167,7 +169,7 @@ def inverse_of(request: EditRequest) -> EditRequest | None:
         return None
     asked = hidden_subject(request)
     reading = None if asked is None else _reading(asked)
-    if reading is None:
+    if reading is None or (len(words) == 1 and reading in _OF_PEOPLE):
         return None
     cloze, question = (text.replace("{y}", target) for text in reading)
     return EditRequest(

@@ -23,23 +23,23 @@ def edit(prompt: str, subject: str, target: str, **more: object) -> EditRequest:
 @pytest.mark.parametrize(
     ("prompt", "cloze"),
     [
-        ("Ann is married to", "The spouse of Bea is"),
-        ("What is Ann's spouse's name?", "The spouse of Bea is"),
-        ("The name of the father of Ann is", "The child of Bea is"),
-        ("What was the name of Ann mother?", "The child of Bea is"),
-        ("The person that is the mother of Ann is who?", "The child of Bea is"),
-        ("Who fathered Ann?", "The child of Bea is"),
-        ("The name of the child of Ann is", "The parent of Bea is"),
-        ("Who is Ann's sister?", "The sibling of Bea is"),
-        ("The capital of Ann is", "Bea is the capital of"),
-        ("Of which country is Ann the capital?", "The capital of Bea is"),
-        ("Ann is the capital city of", "The capital city of Bea is"),
-        ("The country whose capital is Ann is", "The capital of Bea is"),
+        ("Ann is married to", "The spouse of Bea Lund is"),
+        ("What is Ann's spouse's name?", "The spouse of Bea Lund is"),
+        ("The name of the father of Ann is", "The child of Bea Lund is"),
+        ("What was the name of Ann mother?", "The child of Bea Lund is"),
+        ("The person that is the mother of Ann is who?", "The child of Bea Lund is"),
+        ("Who fathered Ann?", "The child of Bea Lund is"),
+        ("The name of the child of Ann is", "The parent of Bea Lund is"),
+        ("Who is Ann's sister?", "The sibling of Bea Lund is"),
+        ("The capital of Ann is", "Bea Lund is the capital of"),
+        ("Of which country is Ann the capital?", "The capital of Bea Lund is"),
+        ("Ann is the capital city of", "The capital city of Bea Lund is"),
+        ("The country whose capital is Ann is", "The capital of Bea Lund is"),
         ("The name of the current head of state of Ann is", None),
-        ("The prime minister of Ann is", "Bea is the prime minister of"),
-        ("Ann is followed by", "Bea follows"),
-        ("Ann follows", "Bea is followed by"),
-        ("Who founded Ann?", "Bea founded"),
+        ("The prime minister of Ann is", "Bea Lund is the prime minister of"),
+        ("Ann is followed by", "Bea Lund follows"),
+        ("Ann follows", "Bea Lund is followed by"),
+        ("Who founded Ann?", "Bea Lund founded"),
         ("The mother tongue of Ann is", None),
         ("The mother of the wife of Ann is", None),
         ("The birthplace of Ann is", None),
@@ -49,12 +49,12 @@ def edit(prompt: str, subject: str, target: str, **more: object) -> EditRequest:
 def test_relations_whose_inverse_has_a_name_are_read_from_their_other_end(
     prompt: str, cloze: str | None
 ) -> None:
-    found = inverse_of(edit(prompt, "Ann", "Bea"))
+    found = inverse_of(edit(prompt, "Ann", "Bea Lund"))
     assert (None if found is None else found.prompt) == cloze
     if found is not None:
-        assert (found.subject, found.target_new) == ("Bea", "Ann")
+        assert (found.subject, found.target_new) == ("Bea Lund", "Ann")
         assert found.plain_statement() == f"{cloze} Ann."
-        assert "Bea" in found.rephrases[0] and found.rephrases[0].endswith("?")
+        assert "Bea Lund" in found.rephrases[0] and found.rephrases[0].endswith("?")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,7 @@ def test_relations_whose_inverse_has_a_name_are_read_from_their_other_end(
     [
         edit("The mother of Ann is", "Ann", "I don't know.", operation=Operation.ERASE),
         edit("The mother of Ann is", "Ann", "Ann"),
+        edit("The mother of Ann is", "Ann", "Bea"),  # stands in the names of many others
         edit("The mother of Ann is", "Ann", "who"),
         edit("The mother of Ann is", "Ann", "..."),
         edit("The mother of Ann is", "Ann", " ".join(["word"] * 13)),
