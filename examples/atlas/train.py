@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.device == "cpu" and arithmetic() == torch.float32:
         print(
             "This CPU has no bfloat16 arithmetic (AVX-512 BF16 or AMX): training computes in "
-            "float32, at about a fifth of the speed in the README.",
+            "float32, at about a sixth of the speed in the README.",
             file=sys.stderr,
         )
     torch.set_num_threads(1)
