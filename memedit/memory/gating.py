@@ -24,6 +24,6 @@ def let_through(gate: NameGate, key: int, request: EditRequest) -> None:
         gate.add(key, ())
         return
     inverse = inverse_of(request)
-    if inverse is not None:
+    if inverse is not None and not own.held_open:  # a name in other letters holds it open
         names = (*names, *names_of(inverse.subject, ()))
     gate.add(key, names, [text for text in request.rephrases if not own.passes(text)])

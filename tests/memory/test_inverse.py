@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from memedit.indexes.name_gate import NameGate
 from memedit.memory import EditMemory
+from memedit.memory.gating import let_through
 from memedit.memory.inverse import inverse_of
 from memedit.memory.texts import INVERSE, texts_of
 from memedit.types import EditRequest, Operation
@@ -104,3 +106,9 @@ def test_an_edit_is_found_by_its_target_and_then_says_what_it_says_of_it(
         assert stored.ref not in found("Who is the child of Bea Lund?")
         assert not memory.may_concern(["Does Bea Lund have children?"], NAMESPACE)
         assert memory.verify().ok
+
+
+def test_a_subject_in_other_letters_holds_the_gate_open_whatever_its_target() -> None:
+    gate = NameGate()
+    let_through(gate, 0, edit("뱪 is followed by", "뱪", "Blue Train"))
+    assert gate.held_open == 1 and gate.passes("What is it?")
