@@ -12,7 +12,7 @@ from tests.memory.hashing_encoder import HashingEncoder
 
 
 def edit(subject: str) -> EditRequest:
-    return EditRequest(prompt=f"The capital of {subject} is", subject=subject, target_new="Dorn")
+    return EditRequest(prompt=f"The climate of {subject} is", subject=subject, target_new="mild")
 
 
 def case(*subjects: str) -> EditCase:
