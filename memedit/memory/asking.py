@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from memedit.memory.texts import INVERSE, texts_of
+from memedit.memory.texts import own_texts
 from memedit.types import Candidate, Edit
 
 Judge = Callable[[Sequence[tuple[str, Candidate]]], Sequence[float | None]]
@@ -24,8 +24,7 @@ def prompts_of(edit: Edit) -> set[str]:
 
     Each as ``asked_by`` returns it.
     """
-    others = ("statement", INVERSE)
-    return {asked_by(text.text) for text in texts_of(edit.request) if text.kind not in others}
+    return {asked_by(text.text) for text in own_texts(edit.request) if text.kind != "statement"}
 
 
 def overlapping(one: Edit, other: Edit) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from memedit.memory.inverse import inverse_of
@@ -21,7 +22,16 @@ class EditText:
 
 
 def texts_of(request: EditRequest) -> tuple[EditText, ...]:
-    """Return the texts to encode, each once: prompt, statement, rephrases, by alias, in reverse.
+    """Return the texts to encode, each once: ``own_texts``, and those that ask in reverse."""
+    inverse = inverse_of(request)
+    if inverse is None:
+        return own_texts(request)
+    reverse = [EditText(INVERSE, text) for text in (inverse.prompt, *inverse.rephrases)]
+    return _once([*own_texts(request), *reverse])
+
+
+def own_texts(request: EditRequest) -> tuple[EditText, ...]:
+    """Return the texts that ask for the target, each once: prompt, statement, rephrases, by alias.
 
     An alias stands in the prompt in place of the subject; where the prompt does not name the
     subject, aliases add nothing.
@@ -31,9 +41,10 @@ def texts_of(request: EditRequest) -> tuple[EditText, ...]:
     texts += [EditText("rephrase", rephrase) for rephrase in request.rephrases]
     if subject in prompt:
         texts += [EditText("alias", prompt.replace(subject, name)) for name in request.aliases]
-    inverse = inverse_of(request)
-    if inverse is not None:
-        texts += [EditText(INVERSE, text) for text in (inverse.prompt, *inverse.rephrases)]
+    return _once(texts)
+
+
+def _once(texts: Iterable[EditText]) -> tuple[EditText, ...]:
     unique: dict[str, EditText] = {}
     for text in texts:
         unique.setdefault(text.text, text)

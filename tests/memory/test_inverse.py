@@ -1,6 +1,9 @@
 """What an edit says of its target: read by grammar, stored, found, and gone with the edit."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,3 +115,19 @@ def test_a_subject_in_other_letters_holds_the_gate_open_whatever_its_target() ->
     gate = NameGate()
     let_through(gate, 0, edit("뱪 is followed by", "뱪", "Blue Train"))
     assert gate.held_open == 1 and gate.passes("What is it?")
+
+
+def test_a_memory_from_before_inverses_is_whole_and_has_them_once_it_is_indexed_anew(
+    encoder: HashingEncoder, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    with EditMemory.open(url, encoder) as memory:
+        memory.add([edit("The mother of Ann Rix is", "Ann Rix", "Bea Lund")])
+    with closing(sqlite3.connect(tmp_path / "old.db")) as old, old:
+        old.execute("DELETE FROM memedit_vectors WHERE kind = ?", (INVERSE,))
+    with EditMemory.open(url, encoder) as memory:
+        report = memory.verify()
+        assert report.ok and report.vectors == 2
+        memory.reindex(encoder)
+        report = memory.verify()
+        assert report.ok and report.vectors == 4
