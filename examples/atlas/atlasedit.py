@@ -3,7 +3,9 @@
 `python -m examples.atlas.atlasedit` writes data/atlasedit/{task}_{split}.json in KnowEdit's own
 JSON format (beside its keys only `rephrase_prompt`, where KnowEdit has none for the task, and
 the locality kind `Out_Of_Distribution`). Train and test have no subject in common; edits of the
-test split never occur in the contexts that Atlas is trained on.
+test split never occur in the contexts that Atlas is trained on. data/aliases.json has the other
+names of what they are about, for `memedit eval --aliases-from`: KnowEdit's format has no place
+for them.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from examples.atlas.names import DATA
 from examples.atlas.world import Fact, Relation, World, build_world, stable_hash
 
 FOLDER = DATA / "atlasedit"
+ALIASES = DATA / "aliases.json"
 SPLITS = ("train", "test")
 SIZES = {"train": 200, "test": 500}
 MULTIHOP = {"train": 150, "test": 660}
@@ -248,6 +251,12 @@ def dump(content: Any) -> str:
     return lines(content) + "\n"
 
 
+def dump_aliases(world: World) -> str:
+    """What stands in data/aliases.json: the aliases of every entity that has some, a line each."""
+    named = {name: [one.alias] for name, one in sorted(world.entities.items()) if one.alias}
+    return json.dumps(named, ensure_ascii=False, indent=0) + "\n"
+
+
 def load(task: str, split: str, folder: Path = FOLDER) -> Any:
     """The cases of a task ('zsre', 'multihop', ...) and a split ('train' or 'test')."""
     return json.loads((folder / f"{task}_{split}.json").read_text(encoding="utf-8"))
@@ -257,9 +266,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Writes AtlasEdit.")
     parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--aliases", type=Path, default=ALIASES, help="file of other names")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     world = build_world()
+    options.aliases.write_text(dump_aliases(world), encoding="utf-8")
     for split in SPLITS:
         for name, content in AtlasEdit(world, split).files().items():
             (options.out / name).write_text(dump(content), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from memedit.cli import eval_data, eval_scope
 from memedit.cli import options as opt
+from memedit.cli.eval_aliases import AliasesFrom, aliases_said, listed_in
 from memedit.cli.output import print_json_array
 from memedit.errors import UnknownNameError
 
@@ -80,6 +82,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Only this task of the data set; repeatable.")
     ] = None,
     split: Annotated[str, typer.Option(help="AtlasEdit's split: test or train.")] = "test",
+    aliases_from: AliasesFrom = None,
     scope: Annotated[
         str,
         typer.Option(
@@ -224,6 +227,9 @@ def evaluate(
     data = load_dataset(dataset, split=split, limit=limit, tasks=task)
     need_cases(data)
     company = load_dataset(dataset, split=split).cases if all_edits else ()  # of all tasks
+    if aliases_from is not None:
+        data = replace(data, cases=listed_in(aliases_from, data.cases))
+        company = listed_in(aliases_from, company) if company else ()
     own = parts.trained_folders(variants, settings) if model is not None else []
     with given_by("--trained"):
         learned = trained_parts(trained or [], own, data)
@@ -241,6 +247,7 @@ def evaluate(
             shown_first = settings.incontext.model_dump(mode="json", exclude={"chat", "completion"})
             about["incontext"] = shown_first
         about["company"] = len(company)
+        about["aliases_from"] = aliases_said(aliases_from)
         about["trained"] = learned
         if model is not None:
             measured: Any = parts.open_model(model, form=form, dtype=dtype, device=device)

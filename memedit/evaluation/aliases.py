@@ -1,10 +1,13 @@
-"""The aliases that a data set's own prompts use, so that edits can carry them."""
+"""The aliases of a data set's subjects, so that edits can carry them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from memedit.errors import DatasetError, MissingResourceError
 from memedit.evaluation.cases import EditCase, Metric
 from memedit.types import EditRequest
 
@@ -52,13 +55,54 @@ def with_aliases(cases: Sequence[EditCase]) -> Aliased:
             for number, alias in told:
                 names[number].setdefault(alias)
         requests = tuple(
-            request.model_copy(
-                update={"aliases": tuple(dict.fromkeys((*request.aliases, *names[number])))}
-            )
-            for number, request in enumerate(case.requests)
+            _called(request, tuple(names[number])) for number, request in enumerate(case.requests)
         )
         out.append(replace(case, requests=requests, probes=tuple(kept)))
     return Aliased(tuple(out), found, tuple(unclear))
+
+
+def read_aliases(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read aliases by subject from a JSON object: ``{"Mongolia": ["the Land of Blue Sky"]}``.
+
+    Raises:
+        MissingResourceError: the file is not there or cannot be read.
+        DatasetError: it holds something else.
+
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MissingResourceError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
+        raise DatasetError(f"{path} is no JSON: {error}") from error
+    wanted = 'expected a JSON object of aliases by subject: {"NAME": ["ALIAS", ...]}'
+    if not isinstance(found, dict):
+        raise DatasetError(f"{path} holds a {type(found).__name__}; {wanted}")
+    for name, aliases in found.items():
+        listed = isinstance(aliases, list)
+        if not listed or not all(isinstance(one, str) and one.strip() for one in aliases):
+            raise DatasetError(f"{path} gives {name!r} {aliases!r}; {wanted}")
+    return {name: tuple(aliases) for name, aliases in found.items()}
+
+
+def known_by(
+    cases: Sequence[EditCase], aliases: Mapping[str, Sequence[str]]
+) -> tuple[tuple[EditCase, ...], int]:
+    """Give every edit the aliases of its subject; tell how many edits have some."""
+    given = sum(request.subject in aliases for case in cases for request in case.requests)
+    out = []
+    for case in cases:
+        requests = (_called(one, aliases.get(one.subject, ())) for one in case.requests)
+        out.append(replace(case, requests=tuple(requests)))
+    return tuple(out), given
+
+
+def _called(request: EditRequest, aliases: Sequence[str]) -> EditRequest:
+    if not aliases:
+        return request
+    return request.model_copy(
+        update={"aliases": tuple(dict.fromkeys((*request.aliases, *aliases)))}
+    )
 
 
 def alias_in(prompt: str, request: EditRequest) -> str | None:

@@ -24,6 +24,7 @@ _NAMES = MappingProxyType(
         "cases": "choice of cases",
         "company": "number of cases whose edits are in force beside those asked",
         "trained": "trained part",
+        "aliases_from": "--aliases-from",
         "dtype": "precision",
     }
 )

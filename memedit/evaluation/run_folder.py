@@ -32,7 +32,10 @@ LOCK = ".lock"
 LAYOUT = 2
 """What the lines mean; 2: tasks are mixed, and costs have no scoring and leave out what was held
 before. Runs that say nothing are older."""
-_SAME = ("layout", "dataset", "model", "setting", "scope", "form", "amounts", "cases", "company")
+_SAME = (
+    *("layout", "dataset", "aliases_from", "model", "setting", "scope", "form", "amounts"),
+    *("cases", "company"),
+)
 """What two runs must agree in to be one."""
 _SAME_IF_KNOWN = ("incontext", "trained")
 """What they must agree in where both say it: runs that are older than it do not."""

@@ -135,3 +135,28 @@ def test_the_same_prompts_are_asked_of_memories_of_every_size(run: Run) -> None:
     # alone in memory no other land's edit can be nearer than the prompt's own
     assert shipped[1]["own_edit"] == 1.0
     assert "<!-- cosine, 6 edits -->" in Path("sizes.svg").read_text(encoding="utf-8")
+
+
+def test_edits_carry_the_aliases_of_a_file(run: Run) -> None:
+    record = json.loads(Path("cases.json").read_text(encoding="utf-8"))[0]
+    asked = [{"prompt": "What is the capital of the Land of Rain?", "ground_truth": "Lindhaven"}]
+    record["portability"] = {"Subject_Aliasing": asked}
+    Path("cases.json").write_text(json.dumps([record]), encoding="utf-8")
+    names = Path("aliases.json")
+    names.write_text(json.dumps({"Quendoria": ["the Land of Rain"]}), encoding="utf-8")
+
+    def recall(*options: str) -> float:
+        ran = run(*DATASET, "--classifier", "pair", "--json", *options)
+        assert ran.code == 0, ran.err
+        [row] = [
+            row
+            for row in ran.json
+            if row["kind"] == "Subject_Aliasing" and row["threshold_from"] == "shipped"
+        ]
+        return float(row["recall"])
+
+    assert (recall(), recall("--aliases-from", str(names))) == (0.0, 1.0)
+    names.write_text(json.dumps({"Elsewhere": ["E."]}), encoding="utf-8")
+    refused = run(*DATASET, "--aliases-from", str(names))
+    assert refused.code == 1
+    assert refused.err.endswith("aliases.json lists no subject of these 1 edits\n")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from examples.atlas.atlasedit import SPLITS, AtlasEdit, dump, load
+from examples.atlas.atlasedit import ALIASES, SPLITS, AtlasEdit, dump, dump_aliases, load
 from examples.atlas.world import build_world
 
 FACT_TASKS = ("wiki_recent", "wiki_counterfact", "zsre")
@@ -65,3 +65,7 @@ def test_the_files_are_what_the_generator_writes(split: str) -> None:
     world = build_world()
     zsre = AtlasEdit(world, split).files()[f"zsre_{split}.json"]
     assert dump(zsre) == dump(load("zsre", split))
+
+
+def test_the_aliases_are_those_of_the_world() -> None:
+    assert ALIASES.read_text(encoding="utf-8") == dump_aliases(build_world())
