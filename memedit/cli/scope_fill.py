@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -170,26 +170,25 @@ def further_edits(
 
 
 def invented_edits(edits: Sequence[EditRequest], n: int, seed: int) -> list[EditRequest]:
-    """Make ``n`` edits of the same form about subjects that no edit has.
+    """Make ``n`` edits of the same form about subjects, and with answers, that no edit has.
 
-    Names are put together from the words of real ones, so that they share words with them.
+    Both are put together from the words of real ones, so that they share words with them.  Real
+    answers would make other edits right, too, where one is asked from its other end.
     """
     rng = random.Random(seed)
-    known = {edit.subject.casefold() for edit in edits}
     usable = [edit for edit in edits if edit.subject in edit.prompt]
-    parts = sorted({word for edit in usable for word in edit.subject.split() if len(word) > 2})
+    subjects = _Names((edit.subject for edit in usable), (edit.subject for edit in edits), rng)
+    answers = _Names((edit.target_new for edit in usable), (edit.target_new for edit in edits), rng)
     made: list[EditRequest] = []
-    while usable and parts and len(made) < n:
+    while usable and subjects.parts and len(made) < n:
         model = rng.choice(usable)
-        count = rng.choice((2, 2, 3))
-        name = " ".join(rng.choice(parts) for _ in range(count))
-        name = f"{name} {rng.randrange(1000)}" if name.casefold() in known else name
-        known.add(name.casefold())
+        name = subjects.another()
         made.append(
             model.model_copy(
                 update={
                     "subject": name,
                     "prompt": model.prompt.replace(model.subject, name),
+                    "target_new": answers.another() if answers.parts else model.target_new,
                     "statement": None,
                     "rephrases": (),
                     "aliases": (),
@@ -197,3 +196,21 @@ def invented_edits(edits: Sequence[EditRequest], n: int, seed: int) -> list[Edit
             )
         )
     return made
+
+
+class _Names:
+    """Invents names of two or three words of ``given`` ones, none of them among ``known``."""
+
+    def __init__(self, given: Iterable[str], known: Iterable[str], rng: random.Random) -> None:
+        self.parts = sorted({word for name in given for word in name.split() if len(word) > 2})
+        self._known = {name.casefold() for name in known}
+        self._rng = rng
+
+    def another(self) -> str:
+        """Return a name that was neither known nor returned before, or hardly."""
+        count = self._rng.choice((2, 2, 3))
+        name = " ".join(self._rng.choice(self.parts) for _ in range(count))
+        if name.casefold() in self._known:
+            name = f"{name} {self._rng.randrange(1000)}"
+        self._known.add(name.casefold())
+        return name

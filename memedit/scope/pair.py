@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from memedit.errors import MissingResourceError
-from memedit.indexes.names import Words, names_of, words_of
+from memedit.indexes.names import Words, words_of
 from memedit.registry import register
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
 from memedit.scope.calibration import foreign_note, threshold_of
@@ -32,13 +32,12 @@ from memedit.scope.subjects import (
     left_behind,
     other_names,
 )
+from memedit.scope.wordings import Wording, hidden_edits
 from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
 
 SHIPPED = "pair_model"
 _REMEMBERED = 4_096
 """Edits whose names stay read: a few are near to prompts of any kind."""
-REPHRASES = 3
-"""Stored rephrases of an edit that a prompt is judged beside, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,13 @@ class _Asked:
     """What the model has to judge of one candidate: each prompt beside each wording."""
 
     prompts: tuple[str, ...]
-    edits: tuple[str, ...]
+    edits: tuple[Wording, ...]
     named: float
     text: str
     mention: Mention
 
     @property
-    def pairs(self) -> list[tuple[str, str]]:
+    def pairs(self) -> list[tuple[str, Wording]]:
         """Every prompt beside every wording."""
         return [(prompt, edit) for prompt in self.prompts for edit in self.edits]
 
@@ -135,7 +134,7 @@ class PairClassifier(ScopeClassifier):
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:
         """Judge every candidate of every query in one batch; see ``ScopeClassifier.classify``."""
         asked: list[list[_Asked | None]] = []
-        pairs: dict[tuple[str, str], int] = {}
+        pairs: dict[tuple[str, Wording], int] = {}
         for one in inputs:
             texts = [_read(text) for text in search_texts(one.query)]
             follows = len(texts) > 1 and leans(one.query)
@@ -163,13 +162,25 @@ class PairClassifier(ScopeClassifier):
             for one, row in zip(inputs, asked, strict=True)
         ]
 
-    def judge(self, pairs: Sequence[tuple[str, str]]) -> Floats:
+    def judge(self, pairs: Sequence[tuple[str, Wording]]) -> Floats:
         """Return probabilities of direct, dependent and unrelated, float32 ``[n, 3]``.
 
-        ``pairs``: prompt and edit prompt, each with ``HIDDEN`` in place of the subject.
+        An edit is read by itself and with its new answer ("it belongs to" asks what nobody knows,
+        "it belongs to Chile" for a country), and the logits of both readings are averaged.
+
+        Args:
+            pairs: a prompt, with ``HIDDEN`` in place of the subject, and a wording of an edit.
+
         """
-        logits = self._network.logits(pairs) / self.settings.temperature
-        grown = np.exp(logits - logits.max(axis=1, keepdims=True))
+        read: dict[tuple[str, str], int] = {}
+        for prompt, wording in pairs:
+            for text in wording:
+                read.setdefault((prompt, text), len(read))
+        logits = self._network.logits(list(read)) / self.settings.temperature
+        means = np.empty((len(pairs), logits.shape[1]), np.float32)
+        for row, (prompt, wording) in enumerate(pairs):
+            means[row] = logits[[read[prompt, text] for text in wording]].mean(axis=0)
+        grown = np.exp(means - means.max(axis=1, keepdims=True))
         judged: Floats = grown / grown.sum(axis=1, keepdims=True)
         return judged
 
@@ -211,7 +222,7 @@ class PairClassifier(ScopeClassifier):
         candidate: Candidate,
         question: _Asked | None,
         judged: Floats,
-        places: Mapping[tuple[str, str], int],
+        places: Mapping[tuple[str, Wording], int],
     ) -> ScopeDecision:
         if question is None and self._known(candidate.edit.request) is None:
             direct = self._like(candidate.similarity)
@@ -272,20 +283,3 @@ def _of_the_last(
     if asked is None:
         return both
     return (asked, *both) if may_mean_the_answer(last, earlier) else (asked,)
-
-
-def hidden_edits(request: EditRequest) -> tuple[str, ...]:
-    """Return an edit's prompt and its first rephrases, the subject hidden in each.
-
-    A prompt that does not name the subject stays whole; a rephrase that does not is left out.
-    """
-    texts = [_hidden(request.prompt, request) or request.prompt]
-    texts += [text for one in request.rephrases[:REPHRASES] if (text := _hidden(one, request))]
-    return tuple(dict.fromkeys(texts))
-
-
-def _hidden(text: str, request: EditRequest) -> str | None:
-    mention = find_mention(words_of(text), names_of(request.subject, request.aliases))
-    if mention is None:
-        return None
-    return text[: mention.start] + HIDDEN + text[mention.end :]

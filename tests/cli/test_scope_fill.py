@@ -36,6 +36,9 @@ def test_every_memory_has_its_size_and_every_case_is_asked_once_of_each() -> Non
     real = [edit("Arda Minor"), edit("Gondor"), edit("Harad")]
     further = further_edits(own, real, 15, seed=1)
     assert [one.subject for one in further[:2]] == ["Gondor", "Harad"]
+    # asked from its other end, an invented edit is not another right answer
+    assert {one.target_new for one in further[:2]} == {"mild"}
+    assert all(one.target_new not in ("", "mild") for one in further[2:])
     subjects = [one.subject for one in (*own, *further)]
     assert len(set(subjects)) == len(subjects) == 20
     asked: dict[int, list[int]] = {size: [] for size in sizes}

@@ -16,7 +16,7 @@ from memedit.errors import InvalidInputError, MissingResourceError
 from memedit.indexes.names import Words
 from memedit.scope.base import ScopeInput
 from memedit.scope.checkpoint import find_checkpoint
-from memedit.scope.pair import REPHRASES, PairClassifier, hidden_edits
+from memedit.scope.pair import PairClassifier
 from memedit.scope.pair_input import HIDDEN, PairTokenizer
 from memedit.scope.pair_weights import read_weights, write_weights
 from memedit.scope.subjects import Mention, find_mention
@@ -90,10 +90,24 @@ def test_the_graph_computes_what_torch_computes(
         with torch.inference_mode():
             hidden = bert(input_ids=ids, token_type_ids=segments).last_hidden_state[:, 0]
             expected.append((head(hidden) / 1.5).softmax(1)[0].numpy())
-    judged = PairClassifier(folder).judge(pairs)
+    read = [(prompt, (edit,)) for prompt, edit in pairs]
+    judged = PairClassifier(folder).judge(read)
     assert np.allclose(judged, np.stack(expected), atol=1e-5)
-    alone = np.concatenate([PairClassifier(folder).judge([pair]) for pair in pairs])
+    alone = np.concatenate([PairClassifier(folder).judge([pair]) for pair in read])
     assert np.allclose(judged, alone, atol=1e-5)
+
+
+def test_what_two_readings_of_an_edit_say_is_averaged() -> None:
+    classifier = PairClassifier()
+    prompt, asks = f"What country is {HIDDEN} located in?", f"Where does {HIDDEN} lie?"
+    readings = (asks, f"{asks} Somalia")
+    one, other, both = classifier.judge(
+        [(prompt, readings[:1]), (prompt, readings[1:]), (prompt, readings)]
+    )
+    expected = np.exp((np.log(one) + np.log(other)) / 2)
+    assert np.allclose(both, expected / expected.sum(), atol=1e-4)
+    assert one[2] > 0.8 > 0.2 > other[2]  # the answer says that a country is asked for
+    assert classifier.judge([]).shape == (0, 3)
 
 
 def test_the_subject_is_one_mask_whose_neighbourhood_is_read() -> None:
@@ -145,16 +159,6 @@ def test_a_mistyped_name_is_one_until_it_is_another_edits_name(folder: Path) -> 
     assert alone.probability > 0
     [[gone, named]] = classifier.classify([ScopeInput(asked, (meant, other))])
     assert gone.probability == 0 and named.probability == pytest.approx(alone.probability)
-
-
-def test_an_edit_hides_its_own_subject_in_all_its_wordings() -> None:
-    assert hidden_edits(candidate().edit.request) == (f"Where was {HIDDEN} born?",)
-    bare = candidate(prompt="Who is the mathematician?", rephrases=("Of her: where?",))
-    assert hidden_edits(bare.edit.request) == ("Who is the mathematician?",)
-    many = tuple(f"In which town was Ada Lovelace born, {n}?" for n in range(9))
-    said = hidden_edits(candidate(rephrases=many).edit.request)
-    assert len(said) == 1 + REPHRASES
-    assert said[1] == f"In which town was {HIDDEN} born, 0?"
 
 
 def test_a_prompt_is_judged_beside_every_wording_and_the_nearest_counts() -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from memedit.scope.pair_input import PairTokenizer
 from memedit.scope.training.pairs import Pair
+from memedit.scope.wordings import with_answer
 from memedit.types import ScopeLabel
 
 LABELS = (ScopeLabel.DIRECT, ScopeLabel.DEPENDENT, ScopeLabel.UNRELATED)
@@ -33,13 +34,23 @@ class Batch:
 def batches_of(
     pairs: Sequence[Pair], tokenizer: PairTokenizer, size: int, seed: int
 ) -> Iterator[Batch]:
-    """Yield every pair once, in an order of the seed; what does not fill a batch is left out."""
+    """Yield every pair once, in an order of the seed; what does not fill a batch is left out.
+
+    Every other edit is read with its answer, as it is judged both with it and without.
+    """
     order = list(range(len(pairs)))
     random.Random(seed).shuffle(order)
+    readings = random.Random(f"{seed}:readings")
     for first in range(0, len(order) - size + 1, _SORTED * size):
         chosen = [pairs[i] for i in order[first : first + _SORTED * size]]
         rows = sorted(
-            ((tokenizer.ids(p.prompt, p.edit), LABELS.index(p.label)) for p in chosen),
+            (
+                (
+                    tokenizer.ids(p.prompt, readings.choice(with_answer(p.edit, p.answer))),
+                    LABELS.index(p.label),
+                )
+                for p in chosen
+            ),
             key=lambda row: len(row[0][0]),
         )
         groups = [rows[at : at + size] for at in range(0, len(rows) - size + 1, size)]

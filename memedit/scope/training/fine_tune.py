@@ -53,12 +53,15 @@ class Recipe:
 def read_pairs(path: Path) -> list[Pair]:
     """Read pairs that ``write_pairs`` wrote."""
     rows = json.loads(path.read_text(encoding="utf-8"))
-    return [Pair(prompt, edit, ScopeLabel(label), kind) for prompt, edit, label, kind in rows]
+    return [
+        Pair(prompt, edit, ScopeLabel(label), kind, *answer)
+        for prompt, edit, label, kind, *answer in rows
+    ]
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
     """Write pairs as JSON."""
-    rows = [(p.prompt, p.edit, p.label.value, p.kind) for p in pairs]
+    rows = [(p.prompt, p.edit, p.label.value, p.kind, p.answer) for p in pairs]
     path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
 
 

@@ -1,6 +1,7 @@
 """From a training state to what is shipped: the weights, and how to read their numbers.
 
-``python -m memedit.scope.training.finish --data DIR --run DIR --out DIR``
+``python -m memedit.scope.training.finish --data DIR --run DIR --out DIR``; without ``--run`` the
+weights that are there are only calibrated.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from memedit.scope.training.facts import Fact, read_facts
 from memedit.scope.training.pairs import Pair, held_out, hide
 from memedit.scope.training.phrased import measuring_pairs
 from memedit.scope.training.phrasings import read_phrasings
+from memedit.scope.wordings import with_answer
 from memedit.types import ScopeLabel
 
 Floats = npt.NDArray[np.float64]
@@ -83,7 +85,8 @@ def own_pairs(facts: Sequence[Fact]) -> list[Pair]:
         for one in fact.asked:
             text = hide(one.text, fact.request.subject)
             if text is not None and edit is not None and one.kind != "Logical_Generalization":
-                pairs.setdefault((text, edit), Pair(text, edit, one.label, one.kind))
+                answer = fact.request.target_new
+                pairs.setdefault((text, edit), Pair(text, edit, one.label, one.kind, answer))
     return list(pairs.values())
 
 
@@ -184,7 +187,7 @@ def expected_calibration_error(concerned: Floats, truth: npt.NDArray[np.bool_]) 
 
 
 def finish(
-    data: Path, run: Path, out: Path, rate: float = 0.02, near_rate: float = 0.05
+    data: Path, run: Path | None, out: Path, rate: float = 0.02, near_rate: float = 0.05
 ) -> dict[str, Any]:
     """Write the shipped folder; return the record that stands in ``pair.json``.
 
@@ -193,7 +196,8 @@ def finish(
 
     Args:
         data: the benchmarks' files.
-        run: holds ``state.pt``, and ``state-N.pt`` of the rounds before the last.
+        run: holds ``state.pt``, and ``state-N.pt`` of the rounds before the last; ``None``: the
+            weights stay those that are in ``out``, and only how to read them is found anew.
         out: the folder to write.
         rate: share of the unrelated prompts about the edit's own subject that may fire.  Several
             of those that score highest are labelled wrongly ("the artist of the song" is hardly
@@ -203,7 +207,8 @@ def finish(
     """
     out.mkdir(parents=True, exist_ok=True)
     settings = EncoderSettings()
-    export_weights(run, find_checkpoint(settings.model), out)
+    if run is not None:
+        export_weights(run, find_checkpoint(settings.model), out)
     facts = read_facts(data)
     encoder = open_encoder(settings)
     part = fit_parts([fact for fact in facts if not held_out(fact)], encoder)
@@ -266,7 +271,9 @@ def measured(classifier: PairClassifier, pairs: Sequence[Pair], threshold: float
 def _judged(
     classifier: PairClassifier, pairs: Sequence[Pair]
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
-    probabilities = classifier.judge([(pair.prompt, pair.edit) for pair in pairs])
+    probabilities = classifier.judge(
+        [(pair.prompt, with_answer(pair.edit, pair.answer)) for pair in pairs]
+    )
     labels = np.array([LABELS.index(pair.label) for pair in pairs], dtype=np.int64)
     return probabilities.astype(np.float64), labels
 
@@ -279,7 +286,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Export, calibrate, and print the record."""
     parser = argparse.ArgumentParser(prog="python -m memedit.scope.training.finish")
     parser.add_argument("--data", type=Path, required=True, help="folder of the benchmarks' files")
-    parser.add_argument("--run", type=Path, required=True, help="folder of fine_tune's state")
+    parser.add_argument(
+        "--run", type=Path, help="folder of fine_tune's state; else --out's weights are kept"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     given = parser.parse_args(arguments)
     record = finish(given.data, given.run, given.out)

@@ -85,6 +85,8 @@ class Pair:
     edit: str
     label: ScopeLabel
     kind: str
+    answer: str = ""
+    """The edit's new one, where it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class _Entry:
     dependent: tuple[str, ...]
     unrelated: tuple[str, ...]
     relation: int
+    answer: str
 
 
 def held_out(fact: Fact) -> bool:
@@ -152,8 +155,9 @@ def _entries(facts: Sequence[Fact]) -> list[_Entry]:
             tuple(asked[ScopeLabel.DEPENDENT]),
             tuple(asked[ScopeLabel.UNRELATED]),
             relation,
+            fact.request.target_new,
         )
-        for (_, prompt, asked), relation in zip(rows, relations, strict=True)
+        for (fact, prompt, asked), relation in zip(rows, relations, strict=True)
     ]
 
 
@@ -208,13 +212,13 @@ class _Maker:
             return entry.prompt if rng.random() < 0.6 else rng.choice(edits)
 
         for text in entry.direct:
-            yield self._pair(text, edit(), ScopeLabel.DIRECT, "direct")
+            yield self._pair(entry, text, edit(), ScopeLabel.DIRECT, "direct")
         if rng.random() < 0.15:
-            yield self._pair(entry.prompt, edit(), ScopeLabel.DIRECT, "same")
+            yield self._pair(entry, entry.prompt, edit(), ScopeLabel.DIRECT, "same")
         for text in entry.dependent:
-            yield self._pair(text, edit(), ScopeLabel.DEPENDENT, "chain")
+            yield self._pair(entry, text, edit(), ScopeLabel.DEPENDENT, "chain")
         for text in entry.unrelated:
-            yield self._pair(text, edit(), ScopeLabel.UNRELATED, "given")
+            yield self._pair(entry, text, edit(), ScopeLabel.UNRELATED, "given")
         for other in rng.sample(self._entries, 12):
             mine = edit()
             alike = self._alike(other, entry)
@@ -223,15 +227,15 @@ class _Maker:
             # the nearer, the more instructive
             if rng.random() < 0.15 + max(0.0, alike):
                 text = rng.choice((other.prompt, *other.direct))
-                yield self._pair(text, mine, ScopeLabel.UNRELATED, PRESUMED + "other")
+                yield self._pair(entry, text, mine, ScopeLabel.UNRELATED, PRESUMED + "other")
             if other.dependent and alike < 0.5 and rng.random() < 0.7:
                 text = rng.choice(other.dependent)
-                yield self._pair(text, mine, ScopeLabel.UNRELATED, PRESUMED + "other chain")
+                yield self._pair(entry, text, mine, ScopeLabel.UNRELATED, PRESUMED + "other chain")
         if rng.random() < 0.5:
             yield from self._composed(entry, edit())
         if rng.random() < 0.12:
             longer = longer_name(rng, rng.choice((entry.prompt, *entry.direct)))
-            yield self._pair(longer, edit(), ScopeLabel.UNRELATED, "longer name")
+            yield self._pair(entry, longer, edit(), ScopeLabel.UNRELATED, "longer name")
 
     def _composed(self, entry: _Entry, edit: str) -> Iterator[Pair]:
         """Chain two prompts: the chain depends on the inner relation, and not on the outer one."""
@@ -240,15 +244,16 @@ class _Maker:
             return
         outer = self._rng.choice((entry.prompt, *entry.direct))
         chain = outer.replace(HIDDEN, noun)
-        yield self._pair(chain, inner, ScopeLabel.DEPENDENT, "composed")
-        yield self._pair(chain, edit, ScopeLabel.UNRELATED, PRESUMED + "outer")
+        yield self._pair(of, chain, inner, ScopeLabel.DEPENDENT, "composed")
+        yield self._pair(entry, chain, edit, ScopeLabel.UNRELATED, PRESUMED + "outer")
 
     def _alike(self, one: _Entry, other: _Entry) -> float:
         pair = [self._vectors[self._place[it.prompt]] for it in (one, other)]
         return float(pair[0] @ pair[1])
 
-    def _pair(self, prompt: str, edit: str, label: ScopeLabel, kind: str) -> Pair:
-        return Pair(varied(self._rng, prompt, self._another), edit, label, kind)
+    def _pair(self, of: _Entry, prompt: str, edit: str, label: ScopeLabel, kind: str) -> Pair:
+        """Make a pair whose edit is that of the entry ``of``."""
+        return Pair(varied(self._rng, prompt, self._another), edit, label, kind, of.answer)
 
     def _another(self) -> str:
         return self._rng.choice(self._entries).prompt

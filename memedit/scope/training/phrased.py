@@ -47,6 +47,7 @@ class _Phraser:
         self, relations: Sequence[Relation], encode: Encode, rng: random.Random, *, measuring: bool
     ) -> None:
         self._rng = rng
+        self._answers = random.Random(len(relations))
         self._measuring = measuring
         texts = [ways(relation) for relation in relations]
         vectors = encode([text.replace(HIDDEN, "it") for row in texts for text in row])
@@ -100,31 +101,32 @@ class _Phraser:
             return rng.choice(self._edits[i])
 
         for text in texts * rounds:
-            yield self._pair(text, edit(), ScopeLabel.DIRECT, "direct" + end)
+            yield self._pair(i, text, edit(), ScopeLabel.DIRECT, "direct" + end)
         for form in relation.yes_no if not self._measuring or relation.held_out else ():
             for one in relation.objects:
                 text = form.replace("{s}", HIDDEN).replace("{o}", one)
-                yield self._pair(text, edit(), ScopeLabel.DIRECT, "yes or no" + end)
+                yield self._pair(i, text, edit(), ScopeLabel.DIRECT, "yes or no" + end)
         for form in relation.near if not self._measuring or relation.held_out else ():
             for _ in range(rounds):
                 text = form.replace("{s}", HIDDEN)
-                yield self._pair(text, edit(), ScopeLabel.UNRELATED, "near" + end)
+                yield self._pair(i, text, edit(), ScopeLabel.UNRELATED, "near" + end)
         if len(relation.objects) >= 4:
             for text in rng.sample(texts, max(1, len(texts) // 20)):
                 objects = rng.sample(relation.objects, 4)
                 choice = rng.choice(_CHOICES).format(*objects, text=text)
-                yield self._pair(choice, edit(), ScopeLabel.DIRECT, "choice" + end)
+                yield self._pair(i, choice, edit(), ScopeLabel.DIRECT, "choice" + end)
         others = self._others(i)
         near = self._weights(i, others)
         for j in rng.choices(others, near, k=len(texts) * rounds):
             text = rng.choice(self._texts[j] or self._edits[j])
-            yield self._pair(text, edit(), ScopeLabel.UNRELATED, "other" + end)
+            yield self._pair(i, text, edit(), ScopeLabel.UNRELATED, "other" + end)
         for j in rng.choices(others, k=max(2, len(texts) * rounds // 3)):
             yield from self._chained(i, j, end)
         if not self._measuring:
             for text in rng.sample(texts, min(6, len(texts))):
                 longer = longer_name(rng, text)
-                yield Pair(longer, edit(), ScopeLabel.UNRELATED, "longer name")
+                unrelated = ScopeLabel.UNRELATED
+                yield Pair(longer, edit(), unrelated, "longer name", self._answer(i))
 
     def _others(self, i: int) -> list[int]:
         return [
@@ -152,15 +154,20 @@ class _Phraser:
         else:
             text = rng.choice(self._texts[j] or self._edits[j]).replace(HIDDEN, noun)
         text = text[0].upper() + text[1:]
-        yield self._pair(text, rng.choice(self._edits[i]), ScopeLabel.DEPENDENT, "chain" + end)
+        edit = rng.choice(self._edits[i])
+        yield self._pair(i, text, edit, ScopeLabel.DEPENDENT, "chain" + end)
         if rng.random() < 0.6:
             edit = rng.choice(self._edits[j])
-            yield self._pair(text, edit, ScopeLabel.UNRELATED, "outer" + end)
+            yield self._pair(j, text, edit, ScopeLabel.UNRELATED, "outer" + end)
 
-    def _pair(self, prompt: str, edit: str, label: ScopeLabel, kind: str) -> Pair:
-        if self._measuring:
-            return Pair(prompt, edit, label, kind)
-        return Pair(varied(self._rng, prompt, self._another), edit, label, kind)
+    def _pair(self, of: int, prompt: str, edit: str, label: ScopeLabel, kind: str) -> Pair:
+        """Make a pair whose edit is of the relation ``of``."""
+        text = prompt if self._measuring else varied(self._rng, prompt, self._another)
+        return Pair(text, edit, label, kind, self._answer(of))
+
+    def _answer(self, of: int) -> str:
+        objects = self._all[of].objects
+        return self._answers.choice(objects) if objects else ""
 
     def _another(self) -> str:
         return self._rng.choice(self._edits[self._rng.randrange(len(self._edits))])
