@@ -60,6 +60,7 @@ def test_pairs_of_a_table_mean_what_their_labels_say(tmp_path: Path) -> None:
     relations = read_phrasings(table(tmp_path / "table.json"))
     pairs = phrased_pairs(relations, encode)
     assert pairs == phrased_pairs(relations, encode)
+    assert {pair.answer for pair in pairs} == {"Ansa"}
     of = {noun: one.name for one in relations for noun in one.nouns}
 
     def asked(text: str) -> set[str]:

@@ -8,18 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memedit.config import EncoderSettings
 from memedit.errors import DatasetError
-from memedit.scope.pair_input import HIDDEN
+from memedit.scope.checkpoint import find_checkpoint
+from memedit.scope.pair_input import HIDDEN, PairTokenizer
+from memedit.scope.training.batches import batches_of
 from memedit.scope.training.facts import Asked, Fact, read_facts
+from memedit.scope.training.fine_tune import read_pairs, write_pairs
 from memedit.scope.training.finish import expected_calibration_error, fit_temperature
-from memedit.scope.training.pairs import PRESUMED, held_out, hide, make_pairs
+from memedit.scope.training.pairs import PRESUMED, Pair, held_out, hide, make_pairs
+from memedit.scope.wordings import with_answer
 from memedit.types import EditRequest, ScopeLabel
 
 NAMES = [f"Person {letter}{number}" for letter in "ABCDEF" for number in range(8)]
 
 
 def fact(name: str, relation: str) -> Fact:
-    edit = EditRequest(prompt=f"The {relation} of {name} is", subject=name, target_new="x")
+    edit = EditRequest(
+        prompt=f"The {relation} of {name} is", subject=name, target_new=f"some {relation}"
+    )
     asked = (
         Asked(f"What is {name}'s {relation}?", ScopeLabel.DIRECT, "rephrase"),
         Asked(f"Who likes the {relation} of {name}?", ScopeLabel.DEPENDENT, "Reasoning", True),
@@ -51,10 +58,33 @@ def test_pairs_hide_subjects_keep_labels_and_repeat_themselves() -> None:
     for pair in pairs:
         asked = [r for r in ("mother", "home town", "favourite dish") if r in pair.prompt.lower()]
         changed = next(r for r in ("mother", "home town", "favourite dish") if r in pair.edit)
+        assert pair.answer == f"some {changed}", "the answer is that of the pair's own edit"
         if pair.kind == PRESUMED + "other" and len(asked) == 1:
             assert asked != [changed]
         if pair.kind == "direct" and len(asked) == 1:
             assert asked == [changed]
+
+
+def test_every_other_edit_is_read_with_its_answer(tmp_path: Path) -> None:
+    pairs = [
+        Pair(f"Where is {HIDDEN}?", f"{HIDDEN} lies in", ScopeLabel.DIRECT, "x", answer)
+        for answer in ["Chile"] * 300 + [""] * 100
+    ]
+    write_pairs(tmp_path / "pairs.json", pairs)
+    assert read_pairs(tmp_path / "pairs.json") == pairs
+    (tmp_path / "older.json").write_text('[["a", "b", "direct", "x"]]', encoding="utf-8")
+    assert read_pairs(tmp_path / "older.json") == [Pair("a", "b", ScopeLabel.DIRECT, "x")]
+    tokenizer = PairTokenizer(find_checkpoint(EncoderSettings().model).tokenizer)
+    alone, told = (
+        len(tokenizer.ids(pairs[0].prompt, text)[0]) for text in with_answer(pairs[0].edit, "Chile")
+    )
+    read = [
+        int(length)
+        for batch in batches_of(pairs, tokenizer, 20, seed=1)
+        for length in batch.mask.sum(axis=1)
+    ]
+    assert set(read) == {alone, told} and len(read) == len(pairs)
+    assert 110 < read.count(told) < 190
 
 
 def test_subjects_are_held_out_with_all_their_facts() -> None:
