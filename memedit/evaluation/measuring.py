@@ -29,7 +29,8 @@ from memedit.evaluation.treatments import Session
 
 CLEANED = "cleaned"
 """`locality_cleaned`: without the prompts that may ask what a live edit changes. Where many edits
-are in force, `generality_cleaned` and its like: without those that another of them contradicts."""
+are in force, `retention_cleaned` is, too, and `generality_cleaned` and its like are without those
+that another of them contradicts."""
 _FOLLOWS = {Metric.EDIT_SUCCESS, Metric.GENERALITY, Metric.PORTABILITY}
 TOKENS_ADDED = "tokens_added"
 _ABOUT_THE_EDIT = {
@@ -176,7 +177,9 @@ class Measuring:
         own = one.case.requests
         if question.metric in _FOLLOWS and self.live is not None:
             return not self.live.contradict(question.probe, own)
-        if question.metric != Metric.LOCALITY:
+        if question.metric == Metric.RETENTION and self.live is None:
+            return False  # nothing but the erasures themselves is in force
+        if question.metric not in (Metric.LOCALITY, Metric.RETENTION):
             return False
         live = LiveEdits(own) if self.live is None else self.live
         return not live.asked_by(question.probe, own)

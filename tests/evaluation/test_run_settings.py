@@ -182,6 +182,26 @@ def test_locality_is_told_without_prompts_that_other_edits_in_force_change(tmp_p
     assert found["batch", "teacher_forced"][0][0] < found["batch", "teacher_forced"][1][0] == 1.0
 
 
+def test_so_is_what_is_to_stay_while_other_facts_are_erased(tmp_path: Path) -> None:
+    """Every case retains the next land's capital, which another case edits, and what none does."""
+    cases = []
+    for case, land in zip(map(case_of, LANDS, NAMES), (*LANDS[1:], LANDS[0]), strict=True):
+        [left] = [one for one in case.probes if one.metric is Metric.LOCALITY]
+        kept = (
+            replace(left, metric=Metric.RETENTION, kind=""),
+            Probe(Metric.RETENTION, "", f"The capital of {land} is", (f"Old {land}",)),
+        )
+        cases.append(replace(case, probes=(*case.probes, *kept)))
+    model = Table()
+    alone = runner_in(tmp_path / "1", model, cases=tuple(cases))
+    assert ("retention_cleaned", "generated") not in values(run(alone, Overwrite(model)))
+    model = Table()
+    batch = runner_in(tmp_path / "2", model, setting="batch", cases=tuple(cases))
+    of = values(run(batch, Overwrite(model)))
+    assert of["retention", "generated"] == (pytest.approx(0.5), 2 * len(cases))
+    assert of["retention_cleaned", "generated"] == (1.0, len(cases))
+
+
 def test_so_are_prompts_that_ask_what_an_edit_implies(tmp_path: Path) -> None:
     town = LANDS[1]
     asked = Probe(Metric.LOCALITY, "other", f"{town} is the capital of", ("?",))
