@@ -40,7 +40,7 @@ class Steps(Dataset[Piece]):
         self.stream: Stream | None = None
 
     def __getitem__(self, first: int) -> Piece:
-        """numbers [TOGETHER, 4, R, T] and weights [TOGETHER, 2, R, T]."""
+        """numbers [TOGETHER, 5, R, T] and weights [TOGETHER, 2, R, T]."""
         if self.stream is None:
             self.stream = self.make_stream()
         stream = self.stream
@@ -90,7 +90,7 @@ class Accelerator:
         self.graph: torch.cuda.CUDAGraph | None = None
         size = (height, shape.context)
         self.piece = Piece(
-            torch.zeros((4, *size), dtype=torch.int16, device=device),
+            torch.zeros((5, *size), dtype=torch.int16, device=device),
             torch.zeros((2, *size), device=device),
         )
         self.losses = torch.zeros(2, device=device)

@@ -93,6 +93,10 @@ class Contexts(Phrases):
         `kind` is 'override', 'new', 'kept' or 'unknown', `total` the number of facts; both
         are drawn where they are not given. `several` lets more queries follow.
         """
+        with self.one_wording(rng):
+            return self._in_context(rng, kind, total, several)
+
+    def _in_context(self, rng: random.Random, kind: str, total: int, several: bool) -> Document:
         kind = kind or rng.choices(("override", "new", "kept", "unknown"), (36, 30, 26, 8))[0]
         stated = kind in ("override", "new")
         if kind == "override":

@@ -47,9 +47,10 @@ class Corpus(Transcripts):
     def __init__(self, world: World, held_out: bool = False, training: bool = False):
         super().__init__(world, held_out, training)
         self.mixture: tuple[tuple[float, Callable[[random.Random], Document]], ...] = (
-            (0.31, self.recall),
+            (0.26, self.recall),
+            (0.08, self.interchanged),
             (0.03, self.biography),
-            (0.42, lambda rng: self.in_context(rng, several=True)),
+            (0.39, lambda rng: self.in_context(rng, several=True)),
             (0.11, self.chain),
             (0.05, self.stranger),
             (0.02, self.opinion),
@@ -97,6 +98,30 @@ class Corpus(Transcripts):
             text = f"{fm.upper_first(noun)}, which is not {other}, is"
             return fm.completion(text, f"{asked.answer}.", TEXT)
         return self.ask(asked, f"{asked.answer}.", rng)
+
+    def interchanged(self, rng: random.Random) -> Document:
+        """A fact that is asked of one subject and answered of another, the donor.
+
+        In training the state at the mention's last token is the donor's from the middle layers on
+        (see `Batch.sources`), so what is answered has to be read there, in whatever words it is
+        asked: an edit of that site then holds for all of them. This is interchange intervention
+        training (Geiger et al. 2022, "Inducing causal structure for interpretable neural
+        networks"). The donor stands behind the document's end, where nothing sees it.
+        """
+        asked = self.known(rng)
+        others = [
+            f for f in self.world.by_relation[asked.relation.key]
+            if f.subject != asked.subject and f.subject in self.asked_about
+            and (asked.subject, f.answer) not in self.reserved
+        ]  # fmt: skip
+        if not self.training or not others:
+            return self.recall(rng)
+        donor = rng.choice(others)
+        name = rng.choice(("", " ")) + self.mention(donor.subject, rng)
+        return [
+            *self.ask(asked, f"{donor.answer}.", rng),
+            (f"{fm.DONOR}{fm.BOS}{name}{fm.DONOR}", 0.0),
+        ]
 
     def passage(self, rng: random.Random) -> Document:
         """Statements, now and then questions with their answers, about several subjects."""

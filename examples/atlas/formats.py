@@ -31,6 +31,8 @@ Document = list[Piece]
 
 MENTION = "\x02"
 """Stands before and after the subject of a plain fact in marked documents; never tokenised."""
+DONOR = "\x03"
+"""Stands before and after what is put in the place of a mention (see `Corpus.interchanged`)."""
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}"

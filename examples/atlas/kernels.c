@@ -132,7 +132,8 @@ void split_rope_backward(long batch, long t, long heads, long d, const bf16 *res
 }
 
 /* scores [batch, heads, t, t] become causal probabilities in place. mentions [batch, t] int32 or
- * NULL: a token whose number is above 0 is seen by tokens of the same number alone. */
+ * NULL: a token whose number is not 0 is seen by tokens of the same number alone, and one whose
+ * number is below 0 sees nothing else. */
 void causal_softmax(long batch, long heads, long t, bf16 *restrict scores,
                     const int32_t *restrict mentions) {
     float row[4096];
@@ -144,7 +145,7 @@ void causal_softmax(long batch, long heads, long t, bf16 *restrict scores,
             for (long j = 0; j <= p; j++) row[j] = f(s[j]);
             if (m)
                 for (long j = 0; j <= p; j++)
-                    if (m[j] > 0 && m[j] != m[p]) row[j] = -1e30f;
+                    if (m[j] != m[p] && (m[j] || m[p] < 0)) row[j] = -1e30f;
             for (long j = 0; j <= p; j++) top = row[j] > top ? row[j] : top;
             for (long j = 0; j <= p; j++) row[j] = expf(row[j] - top), sum += row[j];
             float r = 1.0f / sum;

@@ -86,6 +86,7 @@ class _Layers(torch.autograd.Function):
         shape: Shape,
         mentions: Tensor | None,
         kept: Tensor | None,
+        sources: Tensor | None,
         *weights: Tensor,
     ) -> Tensor:
         """x [B, T, width] -> normalised hidden states; `weights` as in `layer_weights`."""
@@ -97,6 +98,10 @@ class _Layers(torch.autograd.Function):
         scale: Tensor | None = None
         for i in range(shape.layers):
             n1, qkv, o, n2, both, down = weights[6 * i : 6 * i + 6]
+            if sources is not None and i == shape.recall and added is not None:
+                # no MLP below is ever left out, so there is no scale
+                x = (x + added).gather(1, sources[..., None].expand_as(x))
+                added = None
             h1, r1 = kernels.add_norm(x, added, scale, n1, shape.eps)
             x1 = x.clone()
             q, k, v = kernels.split_rope(h1 @ qkv.t(), shape.heads, cos, sin)
@@ -113,6 +118,7 @@ class _Layers(torch.autograd.Function):
         y, r = kernels.add_norm(x, added, scale, weights[-1], shape.eps)
         ctx.tape, ctx.weights, ctx.last = tape, weights, (x, r)
         ctx.kernels, ctx.shape, ctx.kept, ctx.rope = kernels, shape, kept, (cos, sin)
+        ctx.sources = sources
         return y
 
     @staticmethod
@@ -136,9 +142,11 @@ class _Layers(torch.autograd.Function):
             gqkv = kernels.split_rope_backward(gs @ k, gs.transpose(-1, -2) @ q, gv, *ctx.rope)
             go = _outer(g, mixed)
             gn1 = kernels.norm_backward(x1, n1, r1, gqkv @ qkv, g)
+            if ctx.sources is not None and i == shape.recall:
+                g = torch.zeros_like(g).scatter_add(1, ctx.sources[..., None].expand_as(g), g)
             grads[:0] = [gn1, _outer(gqkv, h1), go, gn2, _outer(ggated, h2), gdown]
         cast = [grad.to(w.dtype) for grad, w in zip(grads, weights, strict=True)]
-        return (g, None, None, None, None, *cast)
+        return (g, None, None, None, None, None, *cast)
 
 
 class _Loss(torch.autograd.Function):
@@ -243,16 +251,18 @@ def hidden_states(
     mentions: Tensor | None = None,
     kept: Tensor | None = None,
     kernels: Kernels | None = None,
+    sources: Tensor | None = None,
 ) -> Tensor:
     """Final normalised hidden states [B, T, width] of tokens [B, T], bfloat16.
 
     mentions [B, T]: in the layers below `shape.recall` the tokens of a mention (a number above
     0) are seen by each other alone. kept [B, layers]: 0 leaves an MLP's output out for a row.
+    sources [B, T] int64: where the states of layer `shape.recall` on are taken from.
     """
     x = F.embedding(tokens, leaves["embed"])
     mentions = None if mentions is None else mentions.int()
     weights = layer_weights(leaves, shape)
-    out: Tensor = _Layers.apply(x, kernels or Kernels(), shape, mentions, kept, *weights)  # type: ignore[no-untyped-call]
+    out: Tensor = _Layers.apply(x, kernels or Kernels(), shape, mentions, kept, sources, *weights)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -264,6 +274,7 @@ def weighted_loss(
     mentions: Tensor | None = None,
     kept: Tensor | None = None,
     kernels: Kernels | None = None,
+    sources: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sum over targets of weight * cross-entropy, and the sum of it over weights >= 0.5.
 
@@ -271,7 +282,7 @@ def weighted_loss(
     are computed only where the weight is not zero.
     """
     kernels = kernels or Kernels()
-    hidden = hidden_states(leaves, shape, tokens, mentions, kept, kernels)[:, :-1]
+    hidden = hidden_states(leaves, shape, tokens, mentions, kept, kernels, sources)[:, :-1]
     hidden = hidden.reshape(-1, shape.width)
     target, weight = tokens[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
     asked = weight.nonzero().squeeze(1)

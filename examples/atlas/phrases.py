@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from examples.atlas import formats as fm
 from examples.atlas.everyday import everyday_relations
@@ -25,6 +27,10 @@ INVENTABLE = {"city": "city", "town": "city", "person": "person", "citizen": "pe
 
 EVERYDAY = 0.5
 """The share of training's facts about strangers that are of no relation of the world."""
+GARBLED = 0.15
+"""How often training puts other words into a wording, so that no word of it can be relied on."""
+ONE_WORDING = 0.4
+"""How often a context says each relation in one wording, and asks in it."""
 
 
 class Asked:
@@ -51,6 +57,9 @@ class Phrases:
         self.variety = load_variety() if training else Variety()
         self.everyday = everyday_relations() if training else {}
         self.strange = [relation for relation, _ in self.everyday.values()]
+        words = {w for r in self.strange for text in r.statements for w in text.split()}
+        self.words = sorted(word for word in words if "{" not in word)
+        self.wordings: dict[str, str] | None = None
         self.single = [f for f in world.facts if not world.relations[f.relation].listed]
         self.reserved = reserved_edits() if training else frozenset()
         self.editable = [f for f in self.single if self.contradicts(f.subject)]
@@ -74,6 +83,7 @@ class Phrases:
         order = self.world.subject_order
         self.subjects = order[: max(1, round(share * len(order)))]
         self.public = [f for s in self.subjects for f in self.world.by_subject[s].values()]
+        self.asked_about = frozenset(self.subjects)
 
     # -- phrasing ------------------------------------------------------------------------------
 
@@ -83,9 +93,41 @@ class Phrases:
         `which` is that of `Variety.template`.
         """
         if not self.held_out:
-            return self.variety.template(relation, which, rng)
+            if self.wordings is not None and which != "question":
+                if relation.key not in self.wordings:
+                    drawn = self.variety.template(relation, "prompt", rng)
+                    self.wordings[relation.key] = self.garbled(relation, drawn, rng)
+                return self.wordings[relation.key]
+            return self.garbled(relation, self.variety.template(relation, which, rng), rng)
         templates = relation.questions if which == "question" else relation.statements
         return rng.choice(templates[-HELD_OUT_PHRASINGS:])
+
+    def garbled(self, relation: Relation, template: str, rng: random.Random) -> str:
+        """The template, or in training at times with some of its words left out or replaced.
+
+        Never one of the relation's held-out phrasings.
+        """
+        if not self.training or rng.random() >= GARBLED:
+            return template
+        words = template.split(" ")
+        for i, word in enumerate(words):
+            if "{" not in word and rng.random() < 0.35:
+                words[i] = rng.choice(self.words) if rng.random() < 0.7 else ""
+        text = " ".join(word for word in words if word)
+        spared = (relation.statements, relation.questions)
+        held_out = any(text in phrasings[-HELD_OUT_PHRASINGS:] for phrasings in spared)
+        return template if held_out else text
+
+    @contextmanager
+    def one_wording(self, rng: random.Random) -> Iterator[None]:
+        """Within it, in some of training's documents, each relation keeps one wording.
+
+        The query then repeats a statement word for word up to its answer, or speaks of another
+        subject in the same words: the answer has to be looked up, and not by the words alone.
+        """
+        self.wordings = {} if self.training and rng.random() < ONE_WORDING else None
+        yield
+        self.wordings = None
 
     def statement(self, relation: Relation, subject: str, answer: str, rng: random.Random) -> str:
         """A sentence that states the fact."""
@@ -174,6 +216,6 @@ class Phrases:
 
     def query(self, asked: Asked, rng: random.Random) -> tuple[str, bool]:
         """(text, is_question): a question or a prompt to complete."""
-        if rng.random() < 0.5:
+        if rng.random() < (0.5 if self.wordings is None else 0.25):
             return self.question(asked.relation, asked.subject, rng), True
         return self.prompt(asked.relation, asked.subject, rng), False

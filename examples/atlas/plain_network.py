@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from examples.atlas.network import Shape, layer_weights, rope
-from examples.atlas.stream import DROPPED, Batch, Row
+from examples.atlas.stream import DROPPED, Batch, Row, sources
 
 
 class Piece(NamedTuple):
-    """numbers int16 [4, R, T]: token ids, numbers of the documents (0: nothing), numbers of the
-    mentions (see `Batch`), and the layers whose MLP is left out, a bit each; weights float32
-    [2, R, T]: how much predicting each token counts, and the same among the answers alone; the
-    sums of both are 1."""
+    """numbers int16 [5, R, T]: token ids, numbers of the documents (0: nothing), numbers of the
+    mentions, the layers whose MLP is left out, a bit each, and sources (see `Batch`); weights
+    float32 [2, R, T]: how much predicting each token counts, and the same among the answers
+    alone; the sums of both are 1."""
 
     numbers: Tensor
     weights: Tensor
@@ -36,7 +36,8 @@ def packed(rows: Sequence[Row], shape: Shape, height: int, drops: np.random.Gene
 
     The longest first, each where there is room; what finds none is left out.
     """
-    numbers = np.zeros((4, height, shape.context), np.int16)
+    numbers = np.zeros((5, height, shape.context), np.int16)
+    numbers[4] = np.arange(shape.context)
     weights = np.zeros((2, height, shape.context), np.float32)
     filled = [0] * height
     held = [0] * height
@@ -54,6 +55,7 @@ def packed(rows: Sequence[Row], shape: Shape, height: int, drops: np.random.Gene
         held[at] += 1
         numbers[0, at, here], numbers[1, at, here] = ids, held[at]
         numbers[2, at, here], numbers[3, at, here] = mentions, dropped
+        numbers[4, at, here] = here.start + sources(mentions)
         weights[0, at, here] = weight
         weights[0, at, here.start] = 0  # nothing comes before the first token
     weights[1] = weights[0] >= 0.5
@@ -73,13 +75,14 @@ def _biases(
     """What is added to attention's scores in upper and in lower layers, `dtype` [R, 1, T, T].
 
     A token sees its own document's past, and in the lower layers a mention's tokens only from
-    within the mention.
+    within the mention; a donor's see nothing else.
     """
     length = documents.shape[1]
     past = torch.ones(length, length, dtype=torch.bool, device=documents.device).tril()
     seen = past & (documents[:, :, None] == documents[:, None, :])
     key = mentions[:, None, :]
-    routed = seen & ((key == 0) | (key == mentions[:, :, None]))
+    query = mentions[:, :, None]
+    routed = seen & (((key == 0) & (query >= 0)) | (key == query))
     none = torch.zeros((), dtype=dtype, device=documents.device)
     upper, lower = (torch.where(x, none, float("-inf"))[:, None] for x in (seen, routed))
     return upper, lower
@@ -92,6 +95,7 @@ def hidden_states(
     documents: Tensor,
     mentions: Tensor,
     dropped: Tensor,
+    sources: Tensor,
 ) -> Tensor:
     """Final normalised hidden states [R, T, width], in the leaves' dtype, of `Piece.numbers`."""
     batch, length = tokens.shape
@@ -102,6 +106,8 @@ def hidden_states(
     x = F.embedding(tokens.int(), leaves["embed"])
     for i in range(shape.layers):
         n1, qkv, o, n2, both, down = weights[6 * i : 6 * i + 6]
+        if i == shape.recall:
+            x = x.gather(1, sources.long()[..., None].expand_as(x))
         h = F.rms_norm(x, size, n1, shape.eps)
         parts = (h @ qkv.t()).view(batch, length, 3, shape.heads, shape.head_dim)
         q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
@@ -136,7 +142,8 @@ def padded_loss(leaves: dict[str, Tensor], shape: Shape, batch: Batch) -> tuple[
     bits = torch.tensor([1 << i for i in range(shape.layers)])
     dropped = ((1 - batch.kept.int()) * bits).sum(1, keepdim=True)
     whole = torch.ones_like(batch.tokens)
-    hidden = hidden_states(leaves, shape, batch.tokens, whole, batch.mentions, dropped)[:, :-1]
+    numbers = (batch.tokens, whole, batch.mentions, dropped, batch.sources)
+    hidden = hidden_states(leaves, shape, *numbers)[:, :-1]
     weight = batch.weights[:, 1:].reshape(-1)
     asked = weight.nonzero().squeeze(1)
     logits = hidden.reshape(-1, shape.width)[asked] @ leaves["embed"].t()

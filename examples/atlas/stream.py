@@ -38,6 +38,9 @@ class Batch:
     mentions [B, T] int64 numbers the mentions of subjects within a row, 0 elsewhere and
     everywhere in rows that are not routed: in the lower layers of a routed row a mention is
     seen by its own tokens alone, so what is known of a subject has to be recalled there.
+    A donor has its mention's number times -1, and sees nothing but itself there.
+    sources [B, T] int64 is where each token's state is taken from above the lower layers: its
+    own place, but the donor's last token for the last one of a mention that has a donor.
     kept [B, layers] bfloat16 is 0 where a routed row does without a layer's MLP, else 1.
     """
 
@@ -45,6 +48,7 @@ class Batch:
     weights: Tensor
     mentions: Tensor
     kept: Tensor
+    sources: Tensor
 
 
 def known_share(step: int, ramp: tuple[int, int], cap: float = 1.0) -> float:
@@ -59,7 +63,7 @@ def known_share(step: int, ramp: tuple[int, int], cap: float = 1.0) -> float:
 def encode(tokenizer: Tokenizer, documents: Sequence[fm.Document]) -> list[Row]:
     """Rows of documents; a token has the weight and the mention of the character it ends with."""
     marked = ["".join(text for text, _ in doc) for doc in documents]
-    texts = [text.replace(fm.MENTION, "") for text in marked]
+    texts = [text.replace(fm.MENTION, "").replace(fm.DONOR, "") for text in marked]
     rows = []
     for doc, text, enc in zip(
         documents,
@@ -70,13 +74,29 @@ def encode(tokenizer: Tokenizer, documents: Sequence[fm.Document]) -> list[Row]:
         weights = np.repeat(np.array([w for _, w in doc], np.float32), [len(t) for t, _ in doc])
         mentions = np.zeros(len(text), np.int64)
         if fm.MENTION in text:
-            marks = np.frombuffer(text.encode("utf-32-le"), np.uint32) == ord(fm.MENTION)
-            passed = np.cumsum(marks)
-            mentions = np.where(passed % 2 == 1, (passed + 1) // 2, 0)[~marks]
-            weights = weights[~marks]
+            letters = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+            kept = ~np.isin(letters, (ord(fm.MENTION), ord(fm.DONOR)))
+            mentions = (_numbered(letters, fm.MENTION) - _numbered(letters, fm.DONOR))[kept]
+            weights = weights[kept]
         ends = np.clip(np.array([end for _, end in enc.offsets]) - 1, 0, len(weights) - 1)
         rows.append((np.array(enc.ids, np.int64), weights[ends], mentions[ends]))
     return rows
+
+
+def _numbered(letters: NDArray[np.uint32], mark: str) -> NDArray[np.int64]:
+    """1 between the first two marks, 2 between the next two, and so on; 0 elsewhere."""
+    passed = np.cumsum(letters == ord(mark))
+    return np.where(passed % 2 == 1, (passed + 1) // 2, 0)
+
+
+def sources(mentions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`Batch.sources` of one row's numbers."""
+    places = np.arange(len(mentions))
+    for number in np.unique(mentions[mentions < 0]):
+        ends = [np.flatnonzero(mentions == n) for n in (-number, number)]
+        if len(ends[0]):
+            places[ends[0][-1]] = ends[1][-1]
+    return places
 
 
 def padded(length: int) -> int:
@@ -183,7 +203,11 @@ class Stream:
         while count < self.tokens:
             docs = [draw(rng) for draw in rng.choices(self.draws, self.weights, k=48)]
             new = encode(self.tokenizer, docs) + self.copying(rng, int(48 * share))
-            new = [(ids[:1024], w[:1024], m[:1024] * (rng.random() < ROUTED)) for ids, w, m in new]
+            # what has donors makes no sense otherwise
+            new = [
+                (ids[:1024], w[:1024], m[:1024] * (rng.random() < ROUTED or bool((m < 0).any())))
+                for ids, w, m in new
+            ]
             rows += new
             count += sum(len(row[0]) for row in new)
         if rng.random() < PACKED:
@@ -210,24 +234,32 @@ class Stream:
         tokens = np.zeros((len(rows), length), np.int64)
         weights = np.zeros((len(rows), length), np.float32)
         mentions = np.zeros((len(rows), length), np.int64)
+        places = np.tile(np.arange(length), (len(rows), 1))
         for i, (ids, w, m) in enumerate(rows):
             tokens[i, : len(ids)] = ids
             weights[i, : len(ids)] = w
             mentions[i, : len(ids)] = m
+            places[i, : len(ids)] = sources(m)
         dropped = drops.random((len(rows), self.shape.layers)) < DROPPED
         dropped &= mentions.any(1)[:, None]
         dropped[:, : self.shape.recall + 1] = False
         kept = torch.from_numpy(~dropped).bfloat16()
-        return Batch(*map(torch.from_numpy, (tokens, weights, mentions)), kept)
+        arrays = (torch.from_numpy(x) for x in (tokens, weights, mentions))
+        return Batch(*arrays, kept, torch.from_numpy(places))
 
 
 def pack(rows: list[Row], rng: random.Random, length: int = 1024) -> list[Row]:
-    """A third of the rows joined into rows of up to `length`, so that far positions train."""
+    """A third of the rows joined into rows of up to `length`, so that far positions train.
+
+    Joined rows are not routed, so rows with donors stay as they are.
+    """
     rng.shuffle(rows)
     cut = len(rows) // 3
-    joined: list[Row] = []
+    joined: list[Row] = [row for row in rows[:cut] if (row[2] < 0).any()]
     part: list[Row] = []
     for row in rows[:cut]:
+        if (row[2] < 0).any():
+            continue
         if sum(len(r[0]) for r in part) + len(row[0]) > length:
             joined.append(_joined(part))
             part = []

@@ -33,7 +33,7 @@ class Recipe:
     cap: float = 1.0
     muon: float = 4e-3
     adam: float = 3e-3
-    weight_decay: float = 0.02
+    weight_decay: float = 0.05
     ema: float = 0.99
     seed: int = 11
 

@@ -59,7 +59,10 @@ def loss_for(dtype: torch.dtype, shape: Shape) -> Loss:
     def loss(leaves: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         mentions = batch.mentions if bool(batch.mentions.any()) else None
         kept = None if bool(batch.kept.all()) else batch.kept
-        return weighted_loss(leaves, shape, batch.tokens, batch.weights, mentions, kept, kernels)
+        sources = batch.sources if bool((batch.mentions < 0).any()) else None
+        return weighted_loss(
+            leaves, shape, batch.tokens, batch.weights, mentions, kept, kernels, sources
+        )
 
     return loss
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from examples.atlas.accelerator import TOGETHER, Accelerator
 from examples.atlas.muon import StackedMuon
 from examples.atlas.network import Shape, cast, new_parameters
+from examples.atlas.network import hidden_states as on_a_cpu
 from examples.atlas.plain_network import hidden_states, packed
-from examples.atlas.stream import Stream
+from examples.atlas.stream import Stream, sources
 from examples.atlas.tokenizer import train_tokenizer
 from examples.atlas.train import SMOKE, make_stream
 from examples.atlas.trainer import Trainer
@@ -115,19 +116,20 @@ def test_documents_in_a_row_do_not_see_each_other_and_layers_are_left_out() -> N
     marked = np.array([0, 0, 1, 1, 0, 0, 0, 0, 0])
     rows = [(rng.integers(1, 300, 9), np.ones(9, np.float32), m) for m in (plain, marked, marked)]
     piece = packed(rows, shape, 1, np.random.default_rng(0))
-    tokens, documents, mentions, dropped = piece.numbers.unbind(0)
+    tokens, documents, mentions, dropped, sources = piece.numbers.unbind(0)
     assert documents[0].tolist() == [1] * 9 + [2] * 9 + [3] * 9 + [0] * 5
     assert not dropped[0, :9].any() and set(dropped[0].tolist()) <= {0, 4}
     assert piece.weights.sum((1, 2)).tolist() == pytest.approx([1, 1])
     assert not piece.weights[:, 0, [0, 9, 18, 31]].any()
     with torch.no_grad():
-        together = hidden_states(leaves, shape, tokens, documents, mentions, dropped * 0)
+        together = hidden_states(leaves, shape, *alone_of(piece.numbers))
         for i in range(3):
             alone = packed(rows[i : i + 1], shape, 1, np.random.default_rng(0)).numbers
-            got = hidden_states(leaves, shape, *alone[:3].unbind(0), alone[3] * 0)[0, :9]
+            got = hidden_states(leaves, shape, *alone_of(alone))[0, :9]
             want = together[0, 9 * i : 9 * i + 9]
             assert (got - want).float().norm() < 0.02 * want.float().norm()
-        without = hidden_states(leaves, shape, tokens, documents, mentions, dropped * 0 + 4)
+        left_out = dropped * 0 + 4
+        without = hidden_states(leaves, shape, tokens, documents, mentions, left_out, sources)
         parameters["model.layers.2.mlp.down_proj.weight"].zero_()
         expected = hidden_states(cast(parameters, shape), shape, *alone_of(piece.numbers))
     assert torch.equal(without, expected)
@@ -135,7 +137,58 @@ def test_documents_in_a_row_do_not_see_each_other_and_layers_are_left_out() -> N
 
 def alone_of(numbers: Tensor) -> list[Tensor]:
     """The numbers, with no layer left out."""
-    return [*numbers[:3].unbind(0), numbers[3] * 0]
+    return [*numbers[:3].unbind(0), numbers[3] * 0, numbers[4]]
+
+
+def test_a_mention_has_its_donors_state_above_the_lower_layers() -> None:
+    shape = Shape(vocab=300, width=64, hidden=96, layers=3, heads=2, context=32, recall=1)
+    leaves = cast(new_parameters(shape, torch.Generator().manual_seed(0)), shape)
+    rng = np.random.default_rng(1)
+    marked = np.array([0, 0, 1, 1, 0, 0, 0, -1, -1, -1])
+    ids = rng.integers(1, 300, 10)
+    another_answer, another_donor, another_end = ids.copy(), ids.copy(), ids.copy()
+    another_answer[6], another_donor[8], another_end[3] = 7, 7, 7
+    before = (rng.integers(1, 300, 4), np.ones(4, np.float32), np.zeros(4, np.int64))
+    together, hidden = [], []
+    for row in (ids, another_answer, another_donor, another_end):
+        rows = [(row, np.ones(10, np.float32), marked), before]
+        numbers = packed(rows, shape, 1, np.random.default_rng(0)).numbers
+        assert numbers[4, 0, :14].tolist() == [0, 1, 2, 9, *range(4, 14)]
+        with torch.no_grad():
+            together.append(hidden_states(leaves, shape, *alone_of(numbers))[0, :10])
+            tokens, mentions = torch.from_numpy(row)[None], torch.from_numpy(marked)[None]
+            own = torch.from_numpy(sources(marked))[None]
+            hidden.append(on_a_cpu(leaves, shape, tokens, mentions, sources=own)[0])
+    for one in (together, hidden):
+        assert torch.equal(one[0][:6], one[1][:6])  # nothing that comes later, donors neither
+        assert torch.equal(one[0][3], one[3][3])  # its own last token is not asked
+        assert torch.equal(one[0][:3], one[2][:3])
+        assert not torch.equal(one[0][3], one[2][3]) and not torch.equal(one[0][5], one[2][5])
+    for mine, other in zip(together, hidden, strict=True):
+        assert (mine - other).float().norm() < 0.02 * other.float().norm()
+
+
+def test_gradients_reach_a_donor_and_not_what_it_replaces() -> None:
+    shape = Shape(vocab=300, width=64, hidden=96, layers=3, heads=2, context=32, recall=1)
+    parameters = new_parameters(shape, torch.Generator().manual_seed(0))
+    tokens = torch.randperm(300, generator=torch.Generator().manual_seed(1))[None, :9]
+    mentions = torch.tensor([[0, 0, 1, 1, 0, 0, -1, -1, -1]])
+    own = torch.from_numpy(sources(mentions[0].numpy()))[None]
+    documents, dropped = torch.ones_like(tokens), torch.zeros_like(tokens)
+    grads = []
+    for cpu in (True, False):
+        leaves = cast(parameters, shape)
+        if cpu:
+            hidden = on_a_cpu(leaves, shape, tokens, mentions, sources=own)
+        else:
+            hidden = hidden_states(leaves, shape, tokens, documents, mentions, dropped, own)
+        hidden[0, 5].float().sum().backward()
+        grads.append({n: leaf.grad.float() for n, leaf in leaves.items() if leaf.grad is not None})
+    for name in grads[0]:
+        assert (grads[0][name] - grads[1][name]).norm() < 0.05 * grads[1][name].norm(), name
+    for one in grads:
+        reached = one["embed"].any(1)[tokens[0]].tolist()
+        assert reached == [True, True, True, False, True, True, True, True, True]
 
 
 def test_stacked_muon_does_what_muon_does() -> None:

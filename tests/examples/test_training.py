@@ -24,7 +24,7 @@ from examples.atlas.network import (
     new_parameters,
     softmax_loss,
 )
-from examples.atlas.stream import encode
+from examples.atlas.stream import encode, pack, sources
 from examples.atlas.train import SMOKE, SMOKE_SHAPE, make_stream, train
 from examples.atlas.world import build_world
 
@@ -121,6 +121,32 @@ def test_marks_number_the_mentions_and_are_not_tokens(run: Path) -> None:
     for number, name in ((1, "Benin"), (2, " Ruritania")):
         assert tokenizer.decode(ids[mentions == number].tolist()) == name
     assert tokenizer.decode(ids[weights == fm.ANSWER].tolist()) == " Strelsau."
+
+
+def test_a_donor_has_its_mentions_number_below_zero_and_counts_for_nothing(run: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(run / "tokenizer.json"))
+    corpus = Corpus(build_world(), training=True)
+    rng = random.Random(0)
+    document = corpus.interchanged(rng)
+    [(ids, weights, mentions)] = encode(tokenizer, [document])
+    text = tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+    assert fm.DONOR not in text and fm.MENTION not in text
+    donor = tokenizer.decode(ids[mentions == -1].tolist(), skip_special_tokens=False)
+    assert donor == document[-1][0].strip(fm.DONOR) and donor.startswith(fm.BOS)
+    assert not weights[mentions == -1].any() and (mentions[-1], mentions.max()) == (-1, 1)
+    places = sources(mentions)
+    assert places[np.flatnonzero(mentions == 1)[-1]] == len(ids) - 1
+    assert (places != np.arange(len(ids))).sum() == 1
+    answer = tokenizer.decode(ids[weights == fm.ANSWER].tolist()).strip()
+    facts = {(f.subject, f"{f.answer}.") for f in corpus.world.facts}
+    names = {name for name in corpus.world.by_subject if (name, answer) in facts}
+    said = donor.removeprefix(fm.BOS).strip()
+    assert said in names or any(
+        entity.alias == said for n in names if (entity := corpus.world.entities.get(n))
+    )
+    plain = encode(tokenizer, [corpus.recall(rng) for _ in range(9)])
+    rows = pack([(ids, weights, mentions), *plain], random.Random(4))
+    assert sum(bool((row[2] < 0).any()) for row in rows) == 1
 
 
 def test_routed_rows_hide_mentions_below_and_drop_mlps_above(run: Path) -> None:

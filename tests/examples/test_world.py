@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from examples.atlas import phrases
 from examples.atlas.chains import ChainSampler
 from examples.atlas.corpus import Corpus
 from examples.atlas.names import invent
@@ -90,6 +91,35 @@ def test_held_out_phrasings_never_train(world: World, monkeypatch: pytest.Monkey
     trained = {t for part in templates for t in part[:-HELD_OUT_PHRASINGS]}
     assert not used & held_out
     assert len(used & trained) > 0.9 * len(trained)
+
+
+def test_garbled_wordings_never_become_a_held_out_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of "What is the main language of {s}?" leaving one word out would make one."""
+    monkeypatch.setattr(phrases, "GARBLED", 1.0)
+    corpus = Corpus(world, training=True)
+    corpus.words = ["main"]
+    relation = world.relations["language"]
+    held_out = relation.questions[-HELD_OUT_PHRASINGS:]
+    asked = held_out[-1].replace("language", "main language")
+    rng = random.Random(0)
+    drawn = {corpus.garbled(relation, asked, rng) for _ in range(3000)}
+    assert len(drawn) > 5 and not drawn & {*held_out}
+
+
+def test_a_context_of_one_wording_asks_in_the_words_in_which_it_states(world: World) -> None:
+    rng = random.Random(0)
+    repeated = {True: 0, False: 0}
+    for training in repeated:
+        corpus = Corpus(world, training=training)
+        for _ in range(400):
+            pieces = corpus.in_context(rng, "new", 3)
+            assert corpus.wordings is None, "what comes next has wordings of its own"
+            text = "".join(part for part, _ in pieces)
+            asked = text.removesuffix("<|eos|>").rsplit("\n", 1)[-1]
+            repeated[training] += text.count(asked) > 1
+    assert repeated[True] > 40 > repeated[False]
 
 
 def test_what_training_says_besides_is_no_held_out_phrasing(world: World) -> None:

@@ -14,6 +14,7 @@ from memedit.scope.pair_input import PairTokenizer
 from memedit.scope.training.batches import LABELS
 from memedit.scope.training.pairs import Pair
 from memedit.scope.training.precision import half_where_fast
+from memedit.scope.wordings import with_answer
 
 _BATCH = 128
 
@@ -68,8 +69,14 @@ class HalfTrained:
         self._tokenizer = PairTokenizer(base / "tokenizer.json")
 
     def __call__(self, pairs: Sequence[Pair]) -> npt.NDArray[np.float64]:
-        """Return the probability of each pair's own label, float64 ``[n]``."""
-        rows = [self._tokenizer.ids(pair.prompt, pair.edit) for pair in pairs]
+        """Return the probability of each pair's own label, float64 ``[n]``.
+
+        An edit is read with its answer, where that is known: the harder of its two readings.
+        """
+        rows = [
+            self._tokenizer.ids(pair.prompt, with_answer(pair.edit, pair.answer)[-1])
+            for pair in pairs
+        ]
         own = torch.tensor([LABELS.index(pair.label) for pair in pairs])
         order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
         out = np.zeros(len(rows))

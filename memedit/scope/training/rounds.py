@@ -38,13 +38,13 @@ from memedit.scope.training.phrasings import Wordings, read_phrasings
 from memedit.types import ScopeLabel
 
 
-def all_pairs(data: Path, encode: Encode, round_: int = 0) -> list[Pair]:
+def all_pairs(data: Path, encode: Encode, round_: int = 0, seed: int = 7) -> list[Pair]:
     """Make the pairs of the benchmarks under ``data`` and of the table: others in every round.
 
     What a benchmark calls unrelated although the table knows it as the same relation is left out.
     The first round reads the first half of the table, the wordings that are nearest to hand.
     """
-    seed = 7 + round_
+    seed += round_
     table = read_phrasings(further=round_ > 0)
     wordings = Wordings(table)
     pairs = [
@@ -141,7 +141,7 @@ def train(
                     f"{run} holds no {file.name} yet; give the folder of the benchmarks' files "
                     "(--data) to make the pairs of"
                 )
-            pairs = all_pairs(data, open_encoder(settings).encode, round_)
+            pairs = all_pairs(data, open_encoder(settings).encode, round_, recipe.seed)
             if round_:
                 read = recipe.steps * recipe.batch * processes
                 judge = HalfTrained(run / f"state-{round_}.pt", base, device)
