@@ -159,6 +159,10 @@ def train(
         typer.Option(min=1, help="Pairs of a batch, in each process. Default: the recipe's 48."),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Of one thread each.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Which pairs are drawn, and in which order. Default: the recipe's 7."),
+    ] = None,
     device: Annotated[
         TrainingDevice, typer.Option(help="Where to compute; a GPU takes one process.")
     ] = TrainingDevice.CPU,
@@ -182,7 +186,7 @@ def train(
     from memedit.scope.training.rounds import train as train_pairs
 
     folder = run if run is not None else out / "run"
-    given = {"steps": steps, "rounds": rounds, "batch": batch}
+    given = {"steps": steps, "rounds": rounds, "batch": batch, "seed": seed}
     recipe = Recipe(**{name: n for name, n in given.items() if n is not None})
     if start_from is not None:
         begin_with(start_from, folder, recipe)

@@ -171,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=Recipe().rounds)
     parser.add_argument("--batch", type=int, default=Recipe().batch, help="pairs of a process")
     parser.add_argument("--processes", type=int, default=1, help="of one thread each")
+    parser.add_argument("--seed", type=int, default=Recipe().seed, help="of the pairs")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--start-from", type=Path, help="folder of weights that stand for the first round"
@@ -178,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     # Whoever stops this process stops its helpers: they end with it, but not on a bare SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    recipe = Recipe(given.steps, given.rounds, given.batch)
+    recipe = Recipe(given.steps, given.rounds, given.batch, seed=given.seed)
     if given.start_from is not None:
         begin_with(given.start_from, given.run, recipe)
     train(given.data, given.run, recipe, given.processes, given.device)
