@@ -22,6 +22,8 @@ _IN_EVERY_QUESTION = (
 )
 COMMON_WORDS: Final = SMALL_WORDS | frozenset(_IN_EVERY_QUESTION.split())
 """Words of which no name can be made: they stand in prompts about anything."""
+_ASKED_FOR: Final = frozenset(("name", "title", "number"))
+"""Words that questions about anybody hold; names only together with what their brackets say."""
 PART: Final = 0.5
 """The share of a name's telling words that must stand in a text for a part of it to be named."""
 
@@ -84,19 +86,22 @@ def names_of(subject: str, aliases: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names to look for: subject, aliases, and each without a title after it.
 
     A single word before a comma is no name: "John, Prince of Asturias" is not every John.  Neither
-    are words that stand in any question: an edit called "what is" would concern everything.
+    are words that stand in any question: an edit called "what is" would concern everything, and
+    one of "Name (P99)" whatever asks for a name.
 
     >>> names_of("Shusha (song)")
     ('Shusha (song)', 'Shusha')
     >>> names_of("Ada Lovelace, Countess"), names_of("John, Prince")
     (('Ada Lovelace, Countess', 'Ada Lovelace'), ('John, Prince',))
-    >>> names_of("What is", ["the"])
-    ()
+    >>> names_of("What is", ["the"]), names_of("Name (P99)")
+    ((), ('Name (P99)',))
     """
     names: dict[str, None] = {}
     for name in (subject, *aliases):
         bare = _BRACKETS.sub("", name)
-        forms = [name, bare]
+        forms = [name]
+        if bare == name or not (COMMON_WORDS | _ASKED_FOR).issuperset(words_of(bare).words):
+            forms.append(bare)
         before = _AFTER_COMMA.sub("", bare)
         if len(words_of(before).words) > 1:
             forms.append(before)

@@ -48,7 +48,8 @@ def add(
     """Add an edit; it is durable, and live for the next request, when the command returns.
 
     With --operation erase, TARGET is what is said instead, for example "I don't know", and
-    --ground-truth is what no answer may hold.
+    --ground-truth is what no answer may hold; other ways to ask for it (--rephrase) are what it is
+    known by where the scope classifier would not see that they ask the same.
 
     Example: memedit add "The capital of Quendoria is" "Lindhaven" --subject "Quendoria"
     """

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from rich.progress import Progress
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from safetensors import SafetensorError
 
 from memedit.config import EncoderSettings
@@ -141,7 +141,11 @@ def train(
                     f"{run} holds no {file.name} yet; give the folder of the benchmarks' files "
                     "(--data) to make the pairs of"
                 )
-            pairs = all_pairs(data, open_encoder(settings).encode, round_, recipe.seed)
+            with Progress(
+                SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+            ) as bar:
+                bar.add_task(f"round {round_ + 1}: drawing pairs of {data}", total=None)
+                pairs = all_pairs(data, open_encoder(settings).encode, round_, recipe.seed)
             if round_:
                 read = recipe.steps * recipe.batch * processes
                 judge = HalfTrained(run / f"state-{round_}.pt", base, device)
