@@ -99,12 +99,10 @@ def names_of(subject: str, aliases: Sequence[str] = ()) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for name in (subject, *aliases):
         bare = _BRACKETS.sub("", name)
+        before = _AFTER_COMMA.sub("", bare)
         forms = [name]
         if bare == name or not (COMMON_WORDS | _ASKED_FOR).issuperset(words_of(bare).words):
-            forms.append(bare)
-        before = _AFTER_COMMA.sub("", bare)
-        if len(words_of(before).words) > 1:
-            forms.append(before)
+            forms += [bare, *([before] if len(words_of(before).words) > 1 else [])]
         for form in forms:
             if not COMMON_WORDS.issuperset(words_of(form).words):
                 names.setdefault(form)

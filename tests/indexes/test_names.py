@@ -58,3 +58,10 @@ def test_names_are_found_without_case_accents_and_titles() -> None:
     index.add(8, names_of("?!"))
     assert index.find("Is MARTIN solares' house big?", 8) == (7,)
     assert words_of("Ⅳ. Straße").words == ("iv", "strasse")
+
+
+def test_what_questions_ask_for_is_a_name_only_with_its_brackets() -> None:
+    assert names_of("Name (P99)") == ("Name (P99)",)
+    assert names_of("The Title (novel)") == ("The Title (novel)",)
+    assert names_of("Title") == ("Title",)
+    assert names_of("Number Nine (song)") == ("Number Nine (song)", "Number Nine")
