@@ -264,8 +264,13 @@ def load(task: str, split: str, folder: Path = FOLDER) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Writes AtlasEdit.")
-    parser.add_argument("--out", type=Path, default=FOLDER)
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.atlas.atlasedit",
+        description="Writes AtlasEdit, over the shipped files (to which it is equal) unless told "
+        "where else.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write")
     parser.add_argument("--aliases", type=Path, default=ALIASES, help="file of other names")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -274,7 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for split in SPLITS:
         for name, content in AtlasEdit(world, split).files().items():
             (options.out / name).write_text(dump(content), encoding="utf-8")
-            print(f"{name}: {len(content)} cases")
+            lists = content.values() if isinstance(content, dict) else (content,)
+            print(f"{name}: {sum(map(len, lists))} cases")
 
 
 if __name__ == "__main__":

@@ -153,7 +153,11 @@ class SceneFinder:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Finds the demo's scenes.")
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.atlas.scenes",
+        description="Finds the demo's scenes.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--out", type=Path, default=DATA / "demo.json")
     options = parser.parse_args(arguments)

@@ -147,22 +147,26 @@ def train(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.atlas.train",
+        description=__doc__.splitlines()[0] if __doc__ else None,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("--run", type=Path, required=True, help="directory of the run")
-    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--steps", type=int, default=Recipe().steps, help="in all")
     parser.add_argument("--final-decay", type=int, default=Recipe().decay, help="of --steps")
     parser.add_argument("--decay", type=int, default=0, help="branch off a decay of N steps")
-    parser.add_argument("--export-to", type=Path, help="default: RUN/export")
-    parser.add_argument("--export-every", type=int, default=100)
-    parser.add_argument("--save-every", type=int, default=50)
+    parser.add_argument("--export-to", type=Path, help="a checkpoint's folder, else RUN/export")
+    parser.add_argument("--export-every", type=int, default=100, help="steps")
+    parser.add_argument("--save-every", type=int, default=50, help="steps; what a stop can lose")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
-    parser.add_argument("--device", default="cpu", help="cuda: the processes make the batches")
+    parser.add_argument("--device", default="cpu", help="or cuda: the processes make the batches")
     parser.add_argument("--start-from", type=Path, help="folder of an exported checkpoint")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--seed", type=int, default=Recipe().seed, help="of the documents")
     parser.add_argument("--grow-from", type=Path, help="state of a run with half the layers")
     parser.add_argument("--cap", type=float, default=1.0, help="largest share of the world")
-    parser.add_argument("--layers", type=int, default=Shape().layers)
+    parser.add_argument("--layers", type=int, default=Shape().layers, help="of the network")
     parser.add_argument("--smoke", action="store_true", help="a tiny network, a few steps")
     options = parser.parse_args(arguments)
     if options.device == "cpu" and arithmetic() == torch.float32:

@@ -8,7 +8,11 @@ stream, takes the next one that nobody has taken, and leaves its gradients in sh
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,10 +98,6 @@ def _serve(
     reports: Any,
 ) -> None:
     """The loop of a helper process; an order of None ends it."""
-    import signal
-
-    for number in (signal.SIGTERM, signal.SIGINT):  # the parent decides when to stop
-        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     keep_freed_memory()
@@ -118,6 +118,24 @@ def _taker(counter: Any) -> Callable[[], int]:
             return int(counter.value) - 1
 
     return take
+
+
+@contextmanager
+def _unstoppable() -> Iterator[None]:
+    """Processes that are started within it ignore signals to stop: the parent decides when.
+
+    From their first moment on, as a terminal's Ctrl-C and `timeout` reach every process at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what signals do
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _shared(value: Tensor) -> Tensor:
@@ -157,7 +175,8 @@ class Workers:
                 args=(shared, grads, shape, make_stream, self.counter, orders, self.reports),
                 daemon=True,
             )
-            process.start()
+            with _unstoppable():
+                process.start()
             self.helpers.append((process, orders, grads))
 
     def __enter__(self) -> Workers:
@@ -167,6 +186,26 @@ class Workers:
         for process, orders, _ in self.helpers:
             orders.put(None)
             process.join(timeout=30)
+
+    def _report(self) -> Tally:
+        """What the next helper to end its part has to say.
+
+        Raises:
+            RuntimeError: one of them died.
+
+        """
+        while True:
+            try:
+                tally: Tally = self.reports.get(timeout=2)
+            except queue.Empty:
+                if dead := [p for p, *_ in self.helpers if not p.is_alive()]:
+                    raise RuntimeError(
+                        f"{len(dead)} of {len(self.helpers)} helper processes ended (exit codes "
+                        f"{[p.exitcode for p in dead]}), perhaps for want of memory; what was "
+                        "saved last is whole: start again with the same --run"
+                    ) from None
+            else:
+                return tally
 
     def gradients(self, fresh: dict[str, Tensor], step: int) -> Tally:
         """Gradients of a step at the weights `fresh`, added up in `self.leaves`."""
@@ -179,7 +218,7 @@ class Workers:
         batches = _largest_first(self.stream, step)
         tally = _work(self.leaves, batches, _taker(self.counter), self.loss)
         for _ in self.helpers:
-            other: Tally = self.reports.get()
+            other = self._report()
             tally.loss += other.loss
             tally.answers += other.answers
             tally.tokens += other.tokens

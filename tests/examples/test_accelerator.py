@@ -1,6 +1,8 @@
 """What a GPU trains with computes what a CPU trains with; checked here, on a CPU."""
 
 import copy
+import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from examples.atlas.plain_network import hidden_states, packed
 from examples.atlas.stream import Stream, sources
 from examples.atlas.tokenizer import train_tokenizer
 from examples.atlas.train import SMOKE, make_stream
-from examples.atlas.trainer import Trainer
+from examples.atlas.trainer import Trainer, arithmetic
 from examples.atlas.workers import Workers, loss_for
 from examples.atlas.world import build_world
 
@@ -105,6 +107,23 @@ def test_steps_on_a_device_train_as_steps_on_processes_do(make: "partial[Stream]
             assert losses[0] == pytest.approx(losses[1], rel=0.01)
     assert one.step == other.step == FIRST + 3 and one.seen == other.seen
     assert losses[0] < 6.93  # less than chance among 1,024 tokens
+
+
+def test_helpers_leave_it_to_the_parent_when_to_stop_and_one_that_died_is_said(
+    make: "partial[Stream]",
+) -> None:
+    parameters = new_parameters(SHAPE, torch.Generator().manual_seed(0))
+    leaves = cast(parameters, SHAPE, arithmetic())
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with Workers(leaves, SHAPE, make, 2) as workers:
+        assert before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+        [(helper, *_)] = workers.helpers
+        for number in (signal.SIGTERM, signal.SIGINT):  # while it still imports
+            os.kill(helper.pid, number)
+        assert workers.gradients(leaves, FIRST).tokens > 0
+        helper.kill()
+        with pytest.raises(RuntimeError, match=r"1 of 1 helper processes ended .* --run"):
+            workers.gradients(leaves, FIRST)
 
 
 def test_documents_in_a_row_do_not_see_each_other_and_layers_are_left_out() -> None:
