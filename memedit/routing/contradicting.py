@@ -9,7 +9,8 @@ out unless
 - the scope classifier says of each of two edits that it answers the other one's prompt, and the
   prompt neither joins questions ("and") nor asks for several answers ("which languages").
 
-Erasures are neither left out nor a reason to leave anything out.
+Erasures are neither left out nor a reason to leave anything out.  What an edit only implies about
+its target gives way to what another one states of it, and a prompt is never its own.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Why(StrEnum):
     """Its namespace was named first."""
     PROBABILITY = "probability"
     """It is clearly the more probable one; of edits written at once the more probable one."""
+    STATED = "stated"
+    """It states the answer; the other one is about another subject, and implies it."""
     NEWEST = "newest"
     LONGER_NAME = "longer_name"
     """Its name stands in the prompt, and that of the other one only as a part of it."""
@@ -103,7 +106,11 @@ class Contest:
             for one in concerned[:MOST]
             if one.candidate.edit.request.operation is not Operation.ERASE
         ]
-        self._own = {_ref(one) for one in speaking if asked in prompts_of(one.candidate.edit)}
+        self._own = {
+            _ref(one)
+            for one in speaking
+            if not one.candidate.turned and asked in prompts_of(one.candidate.edit)
+        }
         self._direct = [
             one for one in speaking if one.label is ScopeLabel.DIRECT or _ref(one) in self._own
         ]
@@ -166,6 +173,7 @@ class Contest:
         """Return who speaks among edits that contradict the first of them."""
         ahead = min(self._rank[_ref(one)] for one in rivals)
         left = [one for one in rivals if self._rank[_ref(one)] == ahead]
+        left = [one for one in left if not one.candidate.turned] or left
         own = [one for one in left if _ref(one) in self._own]
         if own:
             left = own
@@ -182,6 +190,8 @@ class Contest:
             return Why.NAMESPACE
         if (_ref(winner) in self._own) and _ref(loser) not in self._own:
             return Why.OWN_PROMPT
+        if loser.candidate.turned and not winner.candidate.turned:
+            return Why.STATED
         newer = _written(winner) > _written(loser)
         clear = _ref(winner) not in self._own and winner.direct > loser.direct + CLEAR
         return Why.PROBABILITY if clear or not newer else Why.NEWEST

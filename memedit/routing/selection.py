@@ -52,9 +52,10 @@ def selected(
 
     Applied are the edits whose probability reaches ``threshold``: the direct ones before the
     dependent ones, at most ``max_edits``.  Of edits that give one prompt different answers only
-    one is applied: of edits with the same prompt that of the namespace named first, and of those
-    the newest; of others see ``contradicting``.  Of two edits
-    of which one is named only within the name of the other the latter is; see ``nested_names``.
+    one is applied: of edits with the same prompt that of the namespace named first, of those one
+    that states it before those that imply it, and the newest; of others see ``contradicting``.  Of
+    two edits of which one is named only within the name of the other the latter is; see
+    ``nested_names``.
     Equal decisions stand in a fixed order, so that equal requests become equal prompts.
 
     Args:
@@ -117,23 +118,27 @@ def _one_by_prompt(
     concerned = [one for one in considered if one.probability >= threshold]
     rank = {namespace: number for number, namespace in enumerate(namespaces)}
 
-    def precedence(edit: Edit) -> tuple[int, float, str]:
-        return (rank.get(edit.namespace, len(rank)), -edit.created_at.timestamp(), edit.id)
-
-    speaker: dict[str, Edit] = {}
-    for one in concerned:
+    def precedence(one: ScopeDecision) -> tuple[int, bool, float, str]:
         edit = one.candidate.edit
-        known = speaker.setdefault(_asked(edit), edit)
-        if precedence(edit) < precedence(known):
-            speaker[_asked(edit)] = edit
+        written = -edit.created_at.timestamp()
+        return (rank.get(edit.namespace, len(rank)), one.candidate.turned, written, edit.id)
+
+    speaker: dict[str, ScopeDecision] = {}
+    for one in concerned:
+        known = speaker.setdefault(_asked(one.candidate.edit), one)
+        if precedence(one) < precedence(known):
+            speaker[_asked(one.candidate.edit)] = one
     speaking, left_out = [], []
     for one in concerned:
         edit, by = one.candidate.edit, speaker[_asked(one.candidate.edit)]
-        if by == edit:
+        if by.candidate.edit == edit:
             speaking.append(one)
             continue
-        other = precedence(edit)[0] != precedence(by)[0]
-        left_out.append(LeftOut(edit.ref, by.ref, Why.NAMESPACE if other else Why.NEWEST))
+        mine, its = precedence(one), precedence(by)
+        why = Why.NAMESPACE if mine[0] != its[0] else Why.NEWEST
+        if mine[0] == its[0] and mine[1] != its[1]:
+            why = Why.STATED
+        left_out.append(LeftOut(edit.ref, by.candidate.edit.ref, why))
     return tuple(considered), speaking, tuple(left_out)
 
 

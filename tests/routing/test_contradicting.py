@@ -179,3 +179,37 @@ def test_equal_prompts_say_so_too() -> None:
     newer = edit("The capital of France is", "Velden", id="e-newer", created=LATER)
     found = chosen(ASKED, (OLD, 0.9), (newer, 0.9))
     assert found.left_out == (LeftOut("e-old@1", "e-newer@1", Why.NEWEST),)
+
+
+def test_what_an_edit_states_speaks_before_what_another_one_implies() -> None:
+    """However it is asked, and although the one that implies it is newer."""
+    stated = edit("Ann Bell's husband is", "Bo Dale", subject="Ann Bell", id="e-stated")
+    implied = edit(
+        "The spouse of Ann Bell is",
+        "Cy Ember",
+        subject="Ann Bell",
+        id="e-implied",
+        rephrases=["Who is the spouse of Ann Bell?"],
+        created=LATER,
+    )
+    other = edit("Ann Bell lives in", "Velden", subject="Ann Bell", id="e-home")
+
+    def asked(prompt: str, *edits: tuple[Edit, float], same: tuple[Pair, ...] = ()) -> Selection:
+        decisions = [
+            decided(Candidate(one, 0.5, "x", turned=one is implied), direct)
+            for one, direct in edits
+        ]
+        return selected(prompt, decisions, 0.7, 4, ("default",), same)
+
+    both = (together(stated, implied),)
+    for prompt in ("Who is the spouse of Ann Bell?", "Who did Ann Bell marry?"):
+        found = asked(prompt, (implied, 0.98), (stated, 0.8), same=both)
+        assert ids(found) == ["e-stated"]
+        assert found.left_out == (LeftOut("e-implied@1", "e-stated@1", Why.STATED),)
+        # what answers something else is no reason to leave out what is implied
+        assert ids(asked(prompt, (implied, 0.98), (other, 0.8))) == ["e-implied", "e-home"]
+    assert ids(asked("Who did Ann Bell marry?", (implied, 0.9))) == ["e-implied"]
+    told = edit("The spouse of Ann Bell is", "Bo Dale", subject="Ann Bell", id="e-told")
+    same_prompt = asked("Who did Ann Bell marry?", (implied, 0.98), (told, 0.8))
+    assert ids(same_prompt) == ["e-told"]
+    assert same_prompt.left_out == (LeftOut("e-implied@1", "e-told@1", Why.STATED),)
