@@ -25,8 +25,8 @@ from examples.atlas.world import Fact
 class Settings:
     """The layer, and how the value is found: `clamp` times the old value's norm at most.
 
-    Chosen on a dozen edits of the train split, others than `evaluate` asks about. Layer 3 is the
-    last one below which a mention is seen by itself alone (`Shape.recall`), and the one whose
+    Tried on a dozen edits of the train split, of which `evaluate` asks about one, too. Layer 3 is
+    the last one below which a mention is seen by itself alone (`Shape.recall`), and the one whose
     states training interchanges (`Corpus.interchanged`). The rate is the paper's: the hidden
     states' norms are about 100, and 1.0 finds the same.
     """
