@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from memedit.client import async_http_client as async_http_client
     from memedit.client import http_client as http_client
     from memedit.errors import MemeditError as MemeditError
+    from memedit.routing import RouteQuery as RouteQuery
     from memedit.types import Edit as Edit
     from memedit.types import EditRequest as EditRequest
+    from memedit.types import QueryText as QueryText
     from memedit.wiring import open_memory as open_memory
+    from memedit.wiring import open_router as open_router
 
 __version__ = "0.1.0"
 
@@ -29,10 +32,13 @@ __all__ = [
     "EditRequest",
     "MemeditError",
     "MultiHopAgent",
+    "QueryText",
+    "RouteQuery",
     "__version__",
     "async_http_client",
     "http_client",
     "open_memory",
+    "open_router",
 ]
 
 
@@ -46,7 +52,10 @@ def __getattr__(name: str) -> Any:
         "EditRequest": "memedit.types",
         "MemeditError": "memedit.errors",
         "MultiHopAgent": "memedit.agent",
+        "QueryText": "memedit.types",
+        "RouteQuery": "memedit.routing",
         "open_memory": "memedit.wiring",
+        "open_router": "memedit.wiring",
     }
     if name not in homes:
         raise AttributeError(f"module 'memedit' has no attribute {name!r}")

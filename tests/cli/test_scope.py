@@ -11,6 +11,7 @@ import pytest
 
 from memedit.cli.calibrated import Calibrated
 from memedit.scope.operating import OperatingPoint, Share
+from memedit.scope.training.fine_tune import Recipe
 from tests.cli.conftest import Run
 
 ORDINARY = [
@@ -212,3 +213,22 @@ def test_training_without_the_benchmarks_says_what_is_missing(run: Run, tmp_path
     assert result.code == 1
     assert "knowedit" in result.err
     assert not (tmp_path / "out" / "pair.json").exists()
+
+
+def test_what_is_asked_of_training_is_its_recipe(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Recipe] = []
+    monkeypatch.setattr(
+        "memedit.scope.training.rounds.train", lambda _, __, recipe, *___: seen.append(recipe)
+    )
+    held_out = {"accuracy": 0.5, "expected_calibration_error": 0.25}
+    monkeypatch.setattr(
+        "memedit.scope.training.finish.finish",
+        lambda *_: {"held_out": held_out, "threshold": 0.5},
+    )
+    command = ("scope", "train", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--json")
+    assert run(*command).code == 0
+    given = ("--seed", "20", "--steps", "5", "--rounds", "3", "--batch", "9")
+    assert run(*command, *given).json["out"] == str(tmp_path / "out")
+    assert seen == [Recipe(), Recipe(steps=5, rounds=3, batch=9, seed=20)]
