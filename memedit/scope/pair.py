@@ -20,6 +20,7 @@ from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
 from memedit.scope.calibration import foreign_note, threshold_of
 from memedit.scope.cosine import Cosine
 from memedit.scope.cross_encoder import CrossEncoder, Floats
+from memedit.scope.descriptions import descriptions
 from memedit.scope.pair_input import HIDDEN, TOKENS
 from memedit.scope.pair_settings import PairSettings
 from memedit.scope.pronouns import may_mean_the_answer, with_name
@@ -54,6 +55,18 @@ class _Asked:
     def pairs(self) -> list[tuple[str, Wording]]:
         """Every prompt beside every wording."""
         return [(prompt, edit) for prompt in self.prompts for edit in self.edits]
+
+    @property
+    def through(self) -> list[tuple[str, Wording]]:
+        """Every description in a prompt that is not the edit's own beside every wording."""
+        own = {wording[0].casefold() for wording in self.edits}
+        found = [
+            one
+            for prompt in self.prompts
+            if prompt.casefold() not in own
+            for one in descriptions(prompt)
+        ]
+        return [(one, edit) for one in found for edit in self.edits]
 
     def gives_way_to(self, other: _Asked | None) -> bool:
         """See ``Mention.gives_way_to``."""
@@ -154,13 +167,15 @@ class PairClassifier(ScopeClassifier):
                 for pair in question.pairs:
                     pairs.setdefault(pair, len(pairs))
         judged = self.judge(list(pairs))
-        return [
+        decisions = [
             [
                 self._decision(candidate, question, judged, pairs)
                 for candidate, question in zip(one.candidates, row, strict=True)
             ]
             for one, row in zip(inputs, asked, strict=True)
         ]
+        self._read_descriptions(asked, decisions)
+        return decisions
 
     def judge(self, pairs: Sequence[tuple[str, Wording]]) -> Floats:
         """Return probabilities of direct, dependent and unrelated, float32 ``[n, 3]``.
@@ -235,11 +250,43 @@ class PairClassifier(ScopeClassifier):
         direct, dependent, _ = (
             float(value) * question.named for value in rows[int(rows[:, 2].argmin())]
         )
+        return self._labelled(candidate, direct, dependent)
+
+    def _labelled(self, candidate: Candidate, direct: float, dependent: float) -> ScopeDecision:
         label = ScopeLabel.DIRECT if direct >= dependent else ScopeLabel.DEPENDENT
         if direct + dependent < self.threshold:
             label = ScopeLabel.UNRELATED
-        unrelated = max(0.0, 1.0 - direct - dependent)
-        return ScopeDecision(candidate, label, direct, dependent, unrelated)
+        return ScopeDecision(
+            candidate, label, direct, dependent, max(0.0, 1.0 - direct - dependent)
+        )
+
+    def _read_descriptions(
+        self, asked: Sequence[Sequence[_Asked | None]], decisions: list[list[ScopeDecision]]
+    ) -> None:
+        """Move to ``dependent`` what an edit answers about a description, in place.
+
+        "The capital of the country that Ann leads is" reads like a question for the country that
+        Ann leads, and is none.  Where the edit answers the description by itself, and no less
+        surely than the whole, the prompt leans on it.  Prompts without one cost nothing here.
+        """
+        places = [
+            (row, column, question.through)
+            for row, questions in enumerate(asked)
+            for column, question in enumerate(questions)
+            if question is not None and decisions[row][column].label is not ScopeLabel.DEPENDENT
+        ]
+        pairs = list(dict.fromkeys(pair for *_, through in places for pair in through))
+        answered = dict(zip(pairs, self.judge(pairs)[:, 0].tolist(), strict=True)) if pairs else {}
+        for row, column, through in places:
+            question, old = asked[row][column], decisions[row][column]
+            if question is None or not through:
+                continue
+            sure = max(answered[pair] for pair in through) * question.named
+            if sure < old.direct:
+                continue  # "the government of X sits in" asks for no government
+            direct = old.direct * (1.0 - sure)
+            dependent = max(old.probability, sure) - direct
+            decisions[row][column] = self._labelled(old.candidate, direct, dependent)
 
     def _like(self, similarity: float) -> float:
         """Return the probability by similarity, moved so that its threshold is the one here."""

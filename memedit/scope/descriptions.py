@@ -1,0 +1,104 @@
+"""What in a prompt may describe something by a name, by grammar alone: "the author of Dune".
+
+"The birthplace of the author of Dune is" asks nothing that an edit of Dune's author answers, and
+leans on it all the same: who asks for the description by itself is told who is meant.  A reading
+that the grammar here does not know is missed; what is asked must be more than what is described.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from memedit.scope.pair_input import HIDDEN
+
+_LONGEST: Final = 400
+"""Characters of a prompt that is read."""
+_MOST: Final = 3
+"""Descriptions of one prompt."""
+
+_SAYING_NOTHING = (
+    "a about acts an and answer are as at be been being by called can come comes could current "
+    "currently did do does find for from give go goes has have held her him his i in into is it "
+    "its know known me name named names nowadays of on or out please put say serves tell than "
+    "that the their them there these they this those title to today was were what when where "
+    "which who whom whose will with would you"
+)
+_KINDS = (
+    "album anyone artist band book business city company corporation country county enterprise "
+    "film firm game group island lady man movie nation novel one organisation organization person "
+    "place play region river series singer somebody someone song state thing town village woman "
+    "work"
+)
+_PLACES = "city county island region state town village"
+_EMPTY: Final = frozenset(f"{_SAYING_NOTHING} {_KINDS}".split())
+"""Words that, beside a description, ask for nothing more than what it describes."""
+_APPOSED: Final = re.compile(
+    rf"the (?:(?:{'|'.join(_KINDS.split())})(?: called| named)?|(?:{'|'.join(_PLACES.split())}) of)"
+    r" (?:the )?",
+    re.IGNORECASE,
+)
+"""Before a name: says what kind of thing it names, and describes nothing else."""
+
+_WORD = re.compile(r"[\w'-]+")
+_THE = re.compile(r"\bthe\b", re.IGNORECASE)
+_OWNED = re.compile(r"['\N{RIGHT SINGLE QUOTATION MARK}]s((?:\s+[\w-]+){1,4})")
+_FINITE: Final = frozenset(
+    ["is", "was", "are", "were", "did", "do", "does", "has", "had", "have", "can", "will"]
+)
+_RELATIVE = re.compile(r"\b(?:that|where|which|who|whom|whose)\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"\s+(?:(?:is|was|are|were|has|had)\s+)?[\w-]+", re.IGNORECASE)
+"""Behind a name: the verb of a relative clause, "was born" or "founded"."""
+_NAME_GOES_ON = re.compile(r"[\s-]+[A-Z]")
+_STOPS = re.compile(r"[,;:?!()]|\b(?:and|or|but)\b", re.IGNORECASE)
+
+
+def descriptions(hidden: str) -> tuple[str, ...]:
+    """Return what may describe something by a name, as the cloze that asks for it.
+
+    >>> [one.replace(HIDDEN, "Dune") for one in descriptions(f"The author of {HIDDEN} was born in")]
+    ['The author of Dune is']
+
+    Args:
+        hidden: a prompt with ``HIDDEN`` in the place of the name.
+
+    """
+    start = hidden.find(HIDDEN)
+    end = start + len(HIDDEN)
+    if start < 0 or len(hidden) > _LONGEST or _NAME_GOES_ON.match(hidden, end):
+        return ()
+    found: dict[str, None] = {}
+    for first, last in (*_owned(hidden, start, end), *_of_the(hidden, start, end)):
+        phrase = hidden[first:last]
+        if not _STOPS.search(phrase) and _asks_more(f"{hidden[:first]} {hidden[last:]}"):
+            found[f"{phrase[:1].upper()}{phrase[1:]} is"] = None
+    return tuple(found)[:_MOST]
+
+
+def _owned(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield "X's mother", "X's elder brother" and so on."""
+    match = _OWNED.match(text, end)
+    for word in re.finditer(r"\S+", match[1]) if match is not None else ():
+        if word[0].casefold() in _FINITE:
+            return
+        yield start, match.start(1) + word.end()  # type: ignore[union-attr]
+
+
+def _of_the(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield "the mother of X", "the city where X was born", the innermost first."""
+    for the in reversed([*_THE.finditer(text, 0, start)]):
+        before = text[the.start() : start]
+        if _STOPS.search(before):
+            return
+        if _APPOSED.fullmatch(before) or len(before.split()) == 1:
+            continue
+        relative = _RELATIVE.search(before)
+        if relative is None or before[relative.end() :].strip().casefold() not in ("", "the"):
+            yield the.start(), end  # "the author of X", "the person who leads X"
+        elif (clause := _CLAUSE.match(text, end)) is not None:
+            yield the.start(), clause.end()
+
+
+def _asks_more(rest: str) -> bool:
+    return any(word.casefold() not in _EMPTY for word in _WORD.findall(rest))
