@@ -20,10 +20,10 @@ _MOST: Final = 3
 
 _SAYING_NOTHING = (
     "a about acts an and answer are as at be been being by called can come comes could current "
-    "currently did do does find for from give go goes has have held her him his i in into is it "
-    "its know known me name named names nowadays of on or out please put say serves tell than "
-    "that the their them there these they this those title to today was were what when where "
-    "which who whom whose will with would you"
+    "currently did do does exactly find for from full give go goes had has have he held her him "
+    "his how i in into is it its know known list listed me name named names nowadays of on or out "
+    "please put s say serves she tell than that the their them there these they this those title "
+    "to today was were what when where which who whom whose will with would you"
 )
 _KINDS = (
     "album anyone artist band book business city company corporation country county enterprise "
@@ -41,16 +41,18 @@ _APPOSED: Final = re.compile(
 )
 """Before a name: says what kind of thing it names, and describes nothing else."""
 
-_WORD = re.compile(r"[\w'-]+")
+_WORD = re.compile(r"[^\W_]+")
 _THE = re.compile(r"\bthe\b", re.IGNORECASE)
 _OWNED = re.compile(r"['\N{RIGHT SINGLE QUOTATION MARK}]s((?:\s+[\w-]+){1,4})")
-_FINITE: Final = frozenset(
-    ["is", "was", "are", "were", "did", "do", "does", "has", "had", "have", "can", "will"]
+_BEHIND_A_NOUN = (
+    "an and are as at by can did do does for from had has have in is like of on or the to was were "
+    "what who will with"
 )
+_NO_NOUN: Final = frozenset(_BEHIND_A_NOUN.split())
 _RELATIVE = re.compile(r"\b(?:that|where|which|who|whom|whose)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"\s+(?:(?:is|was|are|were|has|had)\s+)?[\w-]+", re.IGNORECASE)
 """Behind a name: the verb of a relative clause, "was born" or "founded"."""
-_NAME_GOES_ON = re.compile(r"[\s-]+[A-Z]")
+_NAME_GOES_ON = re.compile(r"[\s-]+[A-Z0-9]|,\s*[A-Z0-9]")
 _STOPS = re.compile(r"[,;:?!()]|\b(?:and|or|but)\b", re.IGNORECASE)
 
 
@@ -77,12 +79,17 @@ def descriptions(hidden: str) -> tuple[str, ...]:
 
 
 def _owned(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield "X's mother", "X's elder brother" and so on."""
+    """Yield "X's mother" or "X's elder brother", as far as it goes."""
     match = _OWNED.match(text, end)
-    for word in re.finditer(r"\S+", match[1]) if match is not None else ():
-        if word[0].casefold() in _FINITE:
-            return
-        yield start, match.start(1) + word.end()  # type: ignore[union-attr]
+    if match is None:
+        return
+    last = end
+    for word in re.finditer(r"\S+", match[1]):
+        if word[0].casefold() in _NO_NOUN:
+            break
+        last = match.start(1) + word.end()
+    if last > end:
+        yield start, last
 
 
 def _of_the(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -58,7 +58,12 @@ class _Asked:
 
     @property
     def through(self) -> list[tuple[str, Wording]]:
-        """Every description in a prompt that is not the edit's own beside every wording."""
+        """Every description in a prompt that is not the edit's own beside every wording.
+
+        None where a part of a name stands, since the rest of that would be more that is asked.
+        """
+        if self.mention.coverage < 1:
+            return []
         own = {wording[0].casefold() for wording in self.edits}
         found = [
             one
