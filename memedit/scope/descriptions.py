@@ -53,6 +53,9 @@ _RELATIVE = re.compile(r"\b(?:that|where|which|who|whom|whose)\b", re.IGNORECASE
 _CLAUSE = re.compile(r"\s+(?:(?:is|was|are|were|has|had)\s+)?[\w-]+", re.IGNORECASE)
 """Behind a name: the verb of a relative clause, "was born" or "founded"."""
 _NAME_GOES_ON = re.compile(r"[\s-]+[A-Z0-9]|,\s*[A-Z0-9]")
+_POLAR = re.compile(r"\W*(?:am|are|can|could|did|do|does|had|has|have|is|was|were|will)\b", re.I)
+"""Begins a question for yes or no: "Is the capital of X Lyon?" asks for the capital, in a way."""
+_SENTENCES = re.compile(r"[.:;?!]\s+\S")
 _STOPS = re.compile(r"[,;:?!()]|\b(?:and|or|but)\b", re.IGNORECASE)
 
 
@@ -69,6 +72,8 @@ def descriptions(hidden: str) -> tuple[str, ...]:
     start = hidden.find(HIDDEN)
     end = start + len(HIDDEN)
     if start < 0 or len(hidden) > _LONGEST or _NAME_GOES_ON.match(hidden, end):
+        return ()
+    if _SENTENCES.search(hidden) or (hidden.rstrip().endswith("?") and _POLAR.match(hidden)):
         return ()
     found: dict[str, None] = {}
     for first, last in (*_owned(hidden, start, end), *_of_the(hidden, start, end)):
@@ -108,4 +113,8 @@ def _of_the(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _asks_more(rest: str) -> bool:
-    return any(word.casefold() not in _EMPTY for word in _WORD.findall(rest))
+    """Tell whether words are left that ask; a name that is left may be an answer to choose."""
+    return any(
+        (word.islower() or place == 0) and word.casefold() not in _EMPTY
+        for place, word in enumerate(_WORD.findall(rest))
+    )

@@ -48,6 +48,10 @@ def test_what_is_described_by_a_name_can_be_asked_for(prompt: str, described: li
         "What is the age of X Hilton?",  # the name goes on
         "In the orchestra, X plays the",
         "Who was X married to?",
+        "Is the capital of X Lyon?",
+        "Was the author of X born in France?",  # read as a whole
+        "What is the capital of X? A. Lyon B. Paris",
+        "Which of these is the capital of X, Lyon or Paris",
         "The capital of Spain is",
         "The birthplace of the author of X is " + "very " * 100,
     ],
