@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar
 
 from memedit.agent.completing import Endpoint, Steps
@@ -17,6 +18,7 @@ from memedit.types import Operation, ScopeDecision, ScopeLabel
 
 MOST_HOPS = 32
 WHOLE_QUESTION = "the model asked no subquestion: the question itself was looked up"
+OF_THE_QUESTION = "the subquestion alone did not find this edit: the whole question leans on it"
 
 
 class AgentMethod(ABC):
@@ -98,6 +100,7 @@ class AgentMethod(ABC):
             session.hops.append(
                 Hop(subquestion, route.considered, route.left_out, scope=_scope(route), note=note)
             )
+            route = yield from self._with_the_question(session, route)
             erased = withholding(route)
             if erased is not None:
                 edit = erased.candidate.edit
@@ -108,6 +111,37 @@ class AgentMethod(ABC):
             if not settled:
                 cut = "the model gave no whole answer of its own to the last subquestion"
                 return self._end(session, Ended.NO_NEXT_STEP, error=cut)
+
+    def _with_the_question(self, session: Session, route: Route) -> Steps[Route]:
+        """Let a hop that no edit answers be answered by one that the whole question leans on.
+
+        A question visits a name once, and asks one thing of it: where it leans on an edit of that
+        name, the subquestion that names it is answered by this edit, in whichever words the model
+        chose to ask.  Looked up only where a subquestion names an edit's subject.
+        """
+        hop = session.hops[-1]
+        named = [one for one in route.considered if one.candidate.named]
+        if in_scope(route) is not None or not named or hop.subquestion == session.question:
+            return route
+        if session.whole is None:
+            session.whole = yield from session.look_up(session.question)
+        used = {one.edit for one in session.hops}
+        leaned_on = {
+            one.candidate.edit.ref: one.probability
+            for one in session.whole.applied
+            if one.label is ScopeLabel.DEPENDENT and one.candidate.edit.ref not in used
+        }
+        fitting = [one for one in named if one.candidate.edit.ref in leaned_on]
+        if not fitting:
+            return route
+        found = max(
+            fitting, key=lambda one: one.probability * leaned_on[one.candidate.edit.ref]
+        ).candidate
+        sure = leaned_on[found.edit.ref]
+        session.settle(note=OF_THE_QUESTION)
+        answering = ScopeDecision(found, ScopeLabel.DIRECT, sure, 0.0, 1.0 - sure)
+        others = (one for one in route.applied if one.candidate.edit.ref != found.edit.ref)
+        return replace(route, applied=(answering, *others))
 
     def _obstacle(self, session: Session, turn: Turn, cut_off: bool) -> Ended | None:
         """Return why the next hop cannot be taken, if it cannot."""

@@ -34,6 +34,8 @@ class Session:
     hops: list[Hop] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     entity: str | None = None
+    whole: Route | None = None
+    """What the question itself leans on, where that was asked for."""
 
     def write(self, label: Label, text: str = "") -> None:
         """Append one line."""
