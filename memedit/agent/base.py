@@ -18,7 +18,6 @@ from memedit.types import Operation, ScopeDecision, ScopeLabel
 
 MOST_HOPS = 32
 WHOLE_QUESTION = "the model asked no subquestion: the question itself was looked up"
-OF_THE_QUESTION = "the subquestion alone did not find this edit: the whole question leans on it"
 
 
 class AgentMethod(ABC):
@@ -138,7 +137,6 @@ class AgentMethod(ABC):
             fitting, key=lambda one: one.probability * leaned_on[one.candidate.edit.ref]
         ).candidate
         sure = leaned_on[found.edit.ref]
-        session.settle(note=OF_THE_QUESTION)
         answering = ScopeDecision(found, ScopeLabel.DIRECT, sure, 0.0, 1.0 - sure)
         others = (one for one in route.applied if one.candidate.edit.ref != found.edit.ref)
         return replace(route, applied=(answering, *others))

@@ -16,6 +16,7 @@ from memedit.registry import register
 from memedit.routing import Route
 from memedit.types import EditRequest, ScopeLabel
 
+OF_THE_QUESTION = "the subquestion alone did not find this edit: the whole question leans on it"
 THROUGH_A_HOP = "the answer may depend on an edit through another hop, which was not asked for"
 
 
@@ -70,6 +71,8 @@ class Pokemqa(AgentMethod):
             session.settle(generated=generated, source=Source.MODEL, note=note)
             return True
         edit = found.candidate.edit
+        if found not in route.considered:
+            session.settle(note=OF_THE_QUESTION)
         fact = sentence(edit)
         session.write(Label.GENERATED, fact)
         session.settle(edit=edit.ref, fact=fact, scope=found.label, source=Source.MODEL_WITH_EDIT)

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from memedit.agent import Ended, Endpoint, Source, Trace
-from memedit.agent.base import OF_THE_QUESTION
-from memedit.agent.pokemqa import Pokemqa
+from memedit.agent.pokemqa import OF_THE_QUESTION, Pokemqa
 from memedit.routing import run_sync
 from memedit.scope.base import ScopeClassifier, ScopeInput
 from memedit.types import Edit, ScopeDecision, ScopeLabel
