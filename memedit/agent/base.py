@@ -115,8 +115,9 @@ class AgentMethod(ABC):
         """Let a hop that no edit answers be answered by one that the whole question leans on.
 
         A question visits a name once, and asks one thing of it: where it leans on an edit of that
-        name, the subquestion that names it is answered by this edit, in whichever words the model
-        chose to ask.  Looked up only where a subquestion names an edit's subject.
+        name, the subquestion that names it is likely to ask for this edit, in whichever words the
+        model chose.  What is said of the question and of the subquestion counts together, as odds.
+        Looked up only where a subquestion names an edit's subject.
         """
         hop = session.hops[-1]
         named = [one for one in route.considered if one.candidate.named]
@@ -130,13 +131,17 @@ class AgentMethod(ABC):
             for one in session.whole.applied
             if one.label is ScopeLabel.DEPENDENT and one.candidate.edit.ref not in used
         }
-        fitting = [one for one in named if one.candidate.edit.ref in leaned_on]
-        if not fitting:
+        sure, found = max(
+            (
+                (_together(one.direct, leaned_on[one.candidate.edit.ref]), one.candidate)
+                for one in named
+                if one.candidate.edit.ref in leaned_on
+            ),
+            key=lambda pair: pair[0],
+            default=(0.0, None),
+        )
+        if found is None or sure < 0.5:
             return route
-        found = max(
-            fitting, key=lambda one: one.probability * leaned_on[one.candidate.edit.ref]
-        ).candidate
-        sure = leaned_on[found.edit.ref]
         answering = ScopeDecision(found, ScopeLabel.DIRECT, sure, 0.0, 1.0 - sure)
         others = (one for one in route.applied if one.candidate.edit.ref != found.edit.ref)
         return replace(route, applied=(answering, *others))
@@ -193,6 +198,12 @@ class AgentMethod(ABC):
         finally:
             session.transcript = before
         return own_answer(said)
+
+
+def _together(one: float, other: float) -> float:
+    """Return the probability of what two witnesses say who know nothing of each other."""
+    both, neither = one * other, (1.0 - one) * (1.0 - other)
+    return both / (both + neither) if both + neither > 0 else 0.0
 
 
 def in_scope(route: Route) -> ScopeDecision | None:

@@ -27,8 +27,8 @@ class ByTheQuestion(ScopeClassifier):
 
     threshold = 0.5
 
-    def __init__(self, known: str = "") -> None:
-        self.known = known
+    def __init__(self, known: str = "", otherwise: float = 0.3) -> None:
+        self.known, self.otherwise = known, otherwise
         self.asked: list[str] = []
 
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:
@@ -40,7 +40,7 @@ class ByTheQuestion(ScopeClassifier):
         named = replace(candidate, named=candidate.edit.request.subject in text)  # type: ignore[type-var, attr-defined]
         if text == QUESTION:
             return decided(named, 0.05, 0.9)
-        return decided(named, 0.9 if text == self.known else 0.1)
+        return decided(named, 0.9 if text == self.known else self.otherwise)
 
 
 def run(script: Sequence[str], classifier: ByTheQuestion, *edits: Edit) -> Trace:
@@ -70,6 +70,12 @@ def test_an_edit_that_the_subquestion_finds_comes_first() -> None:
     assert QUESTION not in classifier.asked
 
 
+def test_what_surely_is_not_asked_is_not_answered() -> None:
+    turns = (f"\nSubquestion: {COUNTRY}\n", *OWN)
+    [hop] = run(turns, ByTheQuestion(otherwise=0.02), LEADS).hops
+    assert (hop.edit, hop.source) == (None, Source.MODEL)
+
+
 def test_it_answers_once() -> None:
     again = "How old is Ansa Dorn?"
     turns = (f"\nSubquestion: {COUNTRY}\n", f"\nSubquestion: {again}\n", *OWN)
@@ -82,7 +88,7 @@ def test_of_several_that_which_is_nearest_to_the_subquestion() -> None:
         def _judged(self, asked: ScopeInput, candidate: object) -> ScopeDecision:
             found = super()._judged(asked, candidate)
             near = found.candidate.edit.id == "e-leads" and asked.query.text != QUESTION
-            return decided(found.candidate, 0.3) if near else found
+            return decided(found.candidate, 0.4) if near else found
 
     born = edit("Ansa Dorn was born in", "Velden", subject="Ansa Dorn", id="e-born")
     for edits in ((born, LEADS), (LEADS, born)):
