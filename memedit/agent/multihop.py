@@ -107,17 +107,29 @@ class MultiHopAgent:
             settings: ``None`` reads the environment and ``memedit.toml``.
             upstream: base URL of the server; ``None`` is that of the settings.
             lookup: namespaces and threshold; ``None`` is the settings' own.
-            options: further arguments of the agent.
+            options: further arguments of the agent.  The settings' ``agent`` section stands for
+                ``method``, ``surface`` and ``max_tokens`` where they are not given, and says how
+                many hops a method takes that is given by name, and which demonstrations it shows.
+
+        Raises:
+            SettingsError: memory or settings name what is not there.
+            InvalidInputError: no such method, or demonstrations that it does not read.
 
         """
-        from memedit.wiring import open_memory, open_router, read_settings
+        from memedit.wiring import open_agent_method, open_memory, open_router, read_settings
 
         chosen = settings if settings is not None else read_settings()
         owned = open_memory(memory, chosen) if memory is None or isinstance(memory, str) else None
         opened = owned if owned is not None else memory
         key = chosen.serve.upstream_api_key
         options.setdefault("api_key", key.get_secret_value() if key else None)
+        options.setdefault("surface", Surface.CHAT if chosen.agent.chat else Surface.COMPLETION)
+        options.setdefault("max_tokens", chosen.agent.max_tokens)
+        method = options.get("method", chosen.agent.method)
         try:
+            if isinstance(method, str):
+                named = chosen.agent.model_copy(update={"method": method})
+                options["method"] = open_agent_method(named)
             agent = cls(
                 open_router(opened, chosen),  # type: ignore[arg-type]
                 upstream or chosen.serve.upstream,

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from memedit.routing.route import Route
-from memedit.routing.watch import Forbidden
-from memedit.types import Operation
+from memedit.routing.watch import Forbidden, Watch
 
 SAFE: Final = "I don't know."
 """Said where the edit's own safe answer would itself tell."""
@@ -25,6 +24,17 @@ class Rule:
     forbidden: Forbidden
     safe: str
     """What is said instead: ``target_new`` of the erasing edit."""
+    behind: str = ""
+    """What the answer continues, word by word: the end of a completion's prompt, or a turn of the
+    assistant that the client began."""
+
+    def broken_by(self, text: str) -> bool:
+        """Tell whether an answer holds what it must not."""
+        return self.forbidden.within(text, self.behind)
+
+    def watch(self) -> Watch:
+        """Return what reads one answer piece by piece."""
+        return Watch(self.forbidden, self.behind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,9 @@ class Guard:
             body: the request's.
 
         """
-        rules = tuple(_rule(route) for route in routes)
+        begun = _begun(body)
+        behind = begun if len(begun) == len(routes) else [""] * len(routes)
+        rules = tuple(map(_rule, routes, behind))
         if not any(rules):
             return None
         n = body.get("n")
@@ -64,14 +76,26 @@ class Guard:
         return next(rule for rule in self.rules if rule is not None)
 
 
-def _rule(route: Route) -> Rule | None:
-    erased = [
-        decision.candidate.edit.request
-        for decision in route.applied
-        if decision.candidate.edit.request.operation is Operation.ERASE
-    ]
+def _begun(body: Mapping[str, Any]) -> list[str]:
+    """Return what the answer to each prompt continues."""
+    prompts, messages = body.get("prompt"), body.get("messages")
+    if isinstance(prompts, str):
+        return [prompts]
+    if isinstance(prompts, list):
+        return [one if isinstance(one, str) else "" for one in prompts]
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if not isinstance(last, Mapping) or last.get("role") != "assistant":
+        return [""]
+    content = last.get("content")
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = (part.get("text") for part in parts if isinstance(part, Mapping))
+    return ["".join(text for text in texts if isinstance(text, str))]
+
+
+def _rule(route: Route, behind: str) -> Rule | None:
+    erased = [one.candidate.edit.request for one in route.erasures]
     forbidden = Forbidden.of(one.ground_truth for one in erased if one.ground_truth)
     if not forbidden:
         return None
     answers = (*(one.target_new for one in erased), SAFE, "")
-    return Rule(forbidden, next(safe for safe in answers if not forbidden.within(safe)))
+    return Rule(forbidden, next(safe for safe in answers if not forbidden.within(safe)), behind)

@@ -67,7 +67,7 @@ class GuardedWhole(GuardedAnswer):
         told: set[int] = set()
         for choice, text in self._wire.answers.spoken(answer):
             rule = self._guard.rule(choice)
-            if choice not in told and rule is not None and rule.forbidden.within(text):
+            if choice not in told and rule is not None and rule.broken_by(text):
                 told.add(choice)
         for choice in told:
             self._wire.answers.withhold(answer, choice, _safe(self._guard.rule(choice)))
@@ -78,7 +78,7 @@ class GuardedWhole(GuardedAnswer):
     def _unread(self, body: bytes) -> bytes:
         """Look through what is no JSON object as through any text."""
         text = body.decode("utf-8", "replace")
-        if not any(rule and rule.forbidden.within(text) for rule in self._guard.rules):
+        if not any(rule and rule.broken_by(text) for rule in self._guard.rules):
             return body
         self.outcome = "withheld"
         return self._wire.error(502, "withheld", "the answer told an erased fact and is withheld")
@@ -165,11 +165,11 @@ class GuardedStream(GuardedAnswer):
             if rule is None or said.choice in self._muted:
                 continue
             if said.kind is None:
-                if rule.forbidden.within(said.text):
+                if rule.broken_by(said.text):
                     self._withhold(said.choice, value, out)
             else:
                 key = said.choice, said.kind
-                watch = self._watches.setdefault(key, Watch(rule.forbidden))
+                watch = self._watches.setdefault(key, rule.watch())
                 watch.feed(said.text)
                 needs.append((watch, watch.length))
                 if watch.found:
@@ -182,7 +182,7 @@ class GuardedStream(GuardedAnswer):
         """Pass what is no JSON object: the mark of the end, or what nobody knows."""
         if data.strip() == "[DONE]":
             self._close(None, {}, out)
-        elif any(rule and rule.forbidden.within(data) for rule in self._guard.rules):
+        elif any(rule and rule.broken_by(data) for rule in self._guard.rules):
             return
         if not self.ended:
             self._held.append(_Held(raw, None, []))

@@ -79,23 +79,32 @@ class Route:
         return tuple(decision.candidate.edit.ref for decision in self.applied)
 
     @property
+    def erasures(self) -> tuple[ScopeDecision, ...]:
+        """The erasures that concern the prompt, those that other edits speak in place of, too.
+
+        Another answer to the same prompt lifts none, nor does a newer erasure: a retraction does.
+        """
+        out = {one.edit for one in self.left_out}
+        silent = (one for one in self.considered if one.candidate.edit.ref in out)
+        return tuple(
+            one
+            for one in (*self.applied, *silent)
+            if one.candidate.edit.request.operation is Operation.ERASE
+        )
+
+    @property
     def guarded(self) -> tuple[str, ...]:
         """``id@version`` of every erasure whose ground truth the answer is watched for."""
         return tuple(
-            decision.candidate.edit.ref
-            for decision in self.applied
-            if decision.candidate.edit.request.operation is Operation.ERASE
-            and decision.candidate.edit.request.ground_truth is not None
+            one.candidate.edit.ref
+            for one in self.erasures
+            if one.candidate.edit.request.ground_truth is not None
         )
 
     @property
     def unguarded(self) -> bool:
         """Whether a fact is erased whose ground truth nobody said."""
-        return any(
-            decision.candidate.edit.request.operation is Operation.ERASE
-            and decision.candidate.edit.request.ground_truth is None
-            for decision in self.applied
-        )
+        return any(one.candidate.edit.request.ground_truth is None for one in self.erasures)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole decision as JSON-ready values."""

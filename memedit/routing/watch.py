@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from memedit.routing.folding import Element, Kind, elements, is_gap
@@ -11,6 +11,8 @@ from memedit.routing.folding import Element, Kind, elements, is_gap
 LONG: Final = 8
 """From so many letters and digits on, a string is found inside of words too; a shorter one only as
 a word of its own, or ``Rome`` would be found in ``chromed``."""
+_REACH: Final = 4_096
+"""Characters before a text that are read for the beginning of a string, at most."""
 _GROUPING: Final = frozenset(",.'\u2019_\u00a0\u2009\u202f")
 """One of these between two digits leaves them one number."""
 
@@ -30,9 +32,15 @@ class Forbidden:
     def __bool__(self) -> bool:
         return bool(self.patterns)
 
-    def within(self, text: str) -> bool:
-        """Tell whether a whole text holds one of the strings."""
-        watch = Watch(self)
+    def within(self, text: str, behind: str = "") -> bool:
+        """Tell whether a whole text holds one of the strings, or ends one that ``behind`` begins.
+
+        Args:
+            text: what is looked through.
+            behind: what stands right before it; what that holds by itself does not count.
+
+        """
+        watch = Watch(self, behind)
         watch.feed(text)
         watch.close()
         return watch.found
@@ -53,9 +61,15 @@ class Watch:
     Found is a forbidden string in any case, with any accents, look-alikes and compatibility forms,
     and with anything that is no letter or digit, or nothing, between its letters and digits: digits
     grouped in another way, letters spaced out, line breaks, markup.
+
+    Args:
+        forbidden: what is looked for.
+        behind: what the text continues, such as a prompt that ends in the middle of a word; what
+            begins there and ends in the text is found, what ends there is not.
+
     """
 
-    def __init__(self, forbidden: Forbidden) -> None:
+    def __init__(self, forbidden: Forbidden, behind: str = "") -> None:
         self._forbidden = forbidden
         self._partial: list[_Partial] = []
         self._ended: list[_Partial] = []  # whole, but what follows may make another word of it
@@ -68,6 +82,7 @@ class Watch:
         What is held back has at most as many letters and digits as the longest forbidden string."""
         self.found = False
         """Whether a forbidden string has been seen; ``clear`` is then where it begins."""
+        self._go_on_from(behind[-_REACH:])
 
     def feed(self, text: str) -> None:
         """Read on; nothing more is read once something was found."""
@@ -82,6 +97,14 @@ class Watch:
             self.length += 1
         if not self.found:
             self.clear = self._held_from(self.length)
+
+    def _go_on_from(self, behind: str) -> None:
+        for character in behind:
+            self.feed(character)
+            self.found = False
+        self._ended.clear()
+        self._partial = [replace(one, start=0) for one in self._partial]
+        self.length = self.clear = 0
 
     def close(self) -> None:
         """Take the end of the text: what only looked like a beginning may leave."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,7 @@ from memedit.routing.options import RequestOptions
 from memedit.routing.steps import Prepared
 from memedit.routing.wire.base import WireFormat
 from tests.routing.guarding import PATHS, guard, read, shown, streamed, whole
-from tests.routing.tiny_memory import edit, router
+from tests.routing.tiny_memory import DAY_ONE, edit, router
 from tests.routing.toy_upstream import no_upstream
 
 EVENTS = "text/event-stream; charset=utf-8"
@@ -307,3 +308,57 @@ def test_usage_that_was_asked_for_still_comes() -> None:
     assert out.endswith(usage + done)
     assert shown("chat", read(out)) == SAFE
     assert b"48" not in out and b"more" not in out
+
+
+BEGUN = (
+    ("The code of Vault 9 is 48", "-15-16.", True),
+    ("Q: What is the code of Vault 9?\nA: 4", "8 15 16", True),
+    ("The code of Vault 9 is 48-15-1", "6", True),
+    # what the prompt tells by itself does not count, nor what only looks like a beginning
+    ("The code of Vault 9 is 48-15-16", ", you say.", False),
+    ("The code of Vault 9 is 48", "-15, I am told.", False),
+)
+
+
+@pytest.mark.parametrize(("prompt", "said", "told"), BEGUN)
+@pytest.mark.parametrize("form", ["completion", "turn", "parts"])
+def test_what_a_prompt_begins_is_watched_to_its_end(
+    form: str, prompt: str, said: str, told: bool
+) -> None:
+    asked = {"role": "user", "content": "The code of Vault 9 is"}
+    begun: Any = [{"type": "text", "text": prompt}] if form == "parts" else prompt
+    body = (
+        {"prompt": prompt}
+        if form == "completion"
+        else {"messages": [asked, {"role": "assistant", "content": begun}]}
+    )
+    wire = "completions" if form == "completion" else "chat"
+    ready = prepared(ERASED, body=body)
+    assert ready.guard is not None
+    answer = watching_answer(ready.guard, format_of(wire), EVENTS)
+    out = through(answer, *streamed(wire, [said[:2], said[2:]]))
+    assert shown(wire, read(out)) == (SAFE if told else said)
+    assert answer.outcome == ("withheld" if told else "clear")
+    at_once = watching_answer(ready.guard, format_of(wire), "application/json")
+    through(at_once, json.dumps(whole(wire, said)).encode())
+    assert at_once.outcome == answer.outcome
+
+
+@pytest.mark.parametrize("operation", ["erase", "modify"])
+def test_another_edit_of_the_same_prompt_lifts_no_erasure(operation: str) -> None:
+    newer = edit(
+        "The code of Vault 9 is",
+        "I can't tell.",
+        subject="Vault 9",
+        operation=operation,
+        ground_truth="Turin",
+        id="e-bbbbbbbbbbbb",
+        created=DAY_ONE + timedelta(days=1),
+    )
+    ready = prepared(ERASED, newer)
+    [route] = ready.routes
+    assert [one.edit for one in route.left_out] == [ERASED.ref]
+    assert set(route.guarded) == ({ERASED.ref, newer.ref} if operation == "erase" else {ERASED.ref})
+    assert ready.guard is not None and ready.guard.rules[0] is not None
+    assert ready.guard.rules[0].broken_by("It is 48 15 16.")
+    assert ready.guard.rules[0].broken_by("Turin") is (operation == "erase")
