@@ -27,7 +27,7 @@ def sentence(edit: Edit) -> str:
 
     A statement that somebody wrote is kept in its own words.  A question prompt becomes ``The
     answer to "Q?" is A.``, and an erased fact ``The answer to "Q?" is withheld: reply "I don't
-    know".``; a cloze is completed by its target.  All of it is made ``inert``.
+    know".``, with its own target; a cloze is completed by its target.  All of it is made ``inert``.
     """
     return _sentence(edit.request, edit.statement)
 
@@ -41,7 +41,9 @@ def _sentence(request: EditRequest, statement: str) -> str:
     if request.statement is not None:
         text = statement
     elif request.operation is Operation.ERASE:
-        text = f'The answer to {quoted(request.prompt)} is withheld: reply "I don\'t know".'
+        told = any(map(str.isalnum, request.target_new))
+        safe = request.target_new.rstrip(" .") if told else "I don't know"
+        text = f"The answer to {quoted(request.prompt)} is withheld: reply {quoted(safe)}."
     elif request.prompt.endswith("?"):
         text = f"The answer to {quoted(request.prompt)} is {request.target_new}"
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -13,18 +14,21 @@ from memedit.memory.encoding import Vectors
 from memedit.memory.records import NewEdit
 from memedit.memory.rows import StoredEdit
 from memedit.memory.texts import texts_of
-from memedit.types import Edit
+from memedit.types import Edit, EditRequest, Operation
 
 _LONGEST_AUTHOR = 256
+_LETTERS = r"[^\W_]+"
 
 
 def checked_draft(edit_id: str, new: NewEdit) -> Edit:
     """Return the first version of a new edit.
 
     Raises:
-        InvalidInputError: namespace, author or validity cannot be stored.
+        InvalidInputError: namespace, author or validity cannot be stored, or an erasure that
+            cannot be kept.
 
     """
+    _check_erasure(new.request)
     try:
         edit = Edit(
             id=edit_id,
@@ -46,6 +50,29 @@ def checked_draft(edit_id: str, new: NewEdit) -> Edit:
     if any("\0" in text.text for text in texts_of(new.request)):
         raise InvalidInputError("the edit cannot be stored: its text holds a NUL character")
     return edit
+
+
+def _check_erasure(request: EditRequest) -> None:
+    """Refuse an erasure whose answer nobody could watch, or which tells by itself.
+
+    Neither text is named: the message may be logged.
+    """
+    if request.operation is not Operation.ERASE or request.ground_truth is None:
+        return
+    secret, said = (
+        f" {' '.join(re.findall(_LETTERS, text.casefold()))} "
+        for text in (request.ground_truth, request.target_new)
+    )
+    if not secret.strip():
+        raise InvalidInputError(
+            "the ground truth of the erasure holds no letter or digit, so that no answer can be "
+            "watched for it; expected the text that must not be said"
+        )
+    if secret in said:
+        raise InvalidInputError(
+            "what is to be said in place of the erased fact holds its ground truth; expected a "
+            'safe answer, such as "I don\'t know."'
+        )
 
 
 def checked_author(author: str | None) -> str | None:

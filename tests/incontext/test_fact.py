@@ -24,8 +24,12 @@ from tests.routing.tiny_memory import edit
         (edit(statement='They call it "Norwick."'), 'They call it "Norwick."'),
         (edit(statement="首都是诺里克。"), "首都是诺里克。"),
         (
-            edit(operation=Operation.ERASE),
+            edit(target="I don't know.", operation=Operation.ERASE),
             'The answer to "The capital of France is" is withheld: reply "I don\'t know".',
+        ),
+        (
+            edit(target='I "can\'t" say that.', operation=Operation.ERASE),
+            'The answer to "The capital of France is" is withheld: reply "I \'can\'t\' say that".',
         ),
         (edit(operation=Operation.ERASE, statement="Say nothing."), "Say nothing."),
         (edit(statement="two\n\nlines\there"), "two lines here."),

@@ -294,3 +294,30 @@ def test_urls_that_are_none(bad: str, encoder: HashingEncoder) -> None:
 def test_an_index_that_is_none(encoder: HashingEncoder, capital: EditRequest) -> None:
     with pytest.raises(UnknownNameError):
         EditMemory.open("sqlite://", encoder, index="flatt")
+
+
+@pytest.mark.parametrize(
+    ("truth", "safe", "said"),
+    [
+        ("!!", "I don't know.", "no letter or digit"),
+        ("Rome", "Not Rome, that much is sure.", "safe answer"),
+        ("14 Brook Lane", "It is 14, brook lane.", "safe answer"),
+    ],
+)
+def test_an_erasure_that_could_not_be_kept_is_refused(
+    memory: EditMemory, truth: str, safe: str, said: str
+) -> None:
+    fields = {"prompt": "The home of Ann is", "subject": "Ann", "operation": "erase"}
+    bad = EditRequest.model_validate({**fields, "target_new": safe, "ground_truth": truth})
+    with pytest.raises(InvalidInputError, match=said) as refused:
+        memory.add([bad])
+    assert truth not in str(refused.value)
+    assert memory.list() == []
+    good = EditRequest.model_validate(
+        {**fields, "target_new": "I don't know.", "ground_truth": "no"}
+    )
+    [kept] = memory.add([good])
+    worse = good.model_copy(update={"ground_truth": "know"})
+    with pytest.raises(InvalidInputError, match="safe answer"):
+        memory.supersede(kept.id, worse)
+    assert memory.get(kept.id).version == 1
