@@ -12,11 +12,12 @@ import pytest
 import memedit
 from memedit.agent import EditLookup, Ended, Endpoint, Lookup, MultiHopAgent, run_together
 from memedit.agent.mello import Mello
+from memedit.agent.pokemqa import Pokemqa
 from memedit.config import Settings
 from memedit.errors import InvalidInputError, MemoryFailure, UnknownNameError
 from memedit.routing import NeedUpstream, Route, RouteQuery, UpstreamReply, run_sync
 from memedit.scope.base import Encoder
-from memedit.types import EditRequest
+from memedit.types import EditRequest, Surface
 from tests.agent.scripted import Scripted
 from tests.routing.tiny_memory import edit, router
 
@@ -135,6 +136,32 @@ def test_open_takes_memory_and_router_from_the_settings(
             trace = agent.ask("Where is it?")
         assert trace.edits == (stored.ref,)
         assert memory.get(stored.id)  # still open
+
+
+def test_open_takes_the_agents_settings_where_nothing_else_is_said(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memedit.scope.encoder.open_encoder", lambda settings: encoder)
+    said = {
+        "method": "mello",
+        "demonstrations": "none",
+        "max_hops": 2,
+        "max_tokens": 7,
+        "chat": True,
+    }
+    settings = Settings(agent=said)  # type: ignore[arg-type]
+    with memedit.open_memory("sqlite://", settings) as memory:
+        agent = memedit.MultiHopAgent.open(memory, settings=settings)
+        assert isinstance(agent.method, Mello)
+        assert (agent.method.demonstrations, agent.method.max_hops) == ("", 2)
+        assert (agent.endpoint.max_tokens, agent.endpoint.surface) == (7, Surface.CHAT)
+        other = memedit.MultiHopAgent.open(
+            memory, settings=settings, method="pokemqa", max_tokens=48, surface=Surface.COMPLETION
+        )
+        assert isinstance(other.method, Pokemqa) and other.method.demonstrations == ""
+        assert (other.endpoint.max_tokens, other.endpoint.surface) == (48, Surface.COMPLETION)
+        mine = Mello(max_hops=3)
+        assert memedit.MultiHopAgent.open(memory, settings=settings, method=mine).method is mine
 
 
 def test_lockstep_gives_what_one_by_one_gives() -> None:
