@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -20,10 +19,9 @@ from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
 from memedit.scope.calibration import foreign_note, threshold_of
 from memedit.scope.cosine import Cosine
 from memedit.scope.cross_encoder import CrossEncoder, Floats
-from memedit.scope.descriptions import descriptions
+from memedit.scope.pair_asked import Asked, of_the_last
 from memedit.scope.pair_input import HIDDEN, TOKENS
 from memedit.scope.pair_settings import PairSettings
-from memedit.scope.pronouns import may_mean_the_answer, with_name
 from memedit.scope.query import leans, points_back, search_texts, standing
 from memedit.scope.subjects import (
     KnownBy,
@@ -39,47 +37,6 @@ from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
 SHIPPED = "pair_model"
 _REMEMBERED = 4_096
 """Edits whose names stay read: a few are near to prompts of any kind."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the model has to judge of one candidate: each prompt beside each wording."""
-
-    prompts: tuple[str, ...]
-    edits: tuple[Wording, ...]
-    named: float
-    text: str
-    mention: Mention
-
-    @property
-    def pairs(self) -> list[tuple[str, Wording]]:
-        """Every prompt beside every wording."""
-        return [(prompt, edit) for prompt in self.prompts for edit in self.edits]
-
-    @property
-    def through(self) -> list[tuple[str, Wording]]:
-        """Every description in a prompt that is not the edit's own beside every wording.
-
-        None where a part of a name stands, since the rest of that would be more that is asked.
-        """
-        if self.mention.coverage < 1:
-            return []
-        own = {wording[0].casefold() for wording in self.edits}
-        found = [
-            one
-            for prompt in self.prompts
-            if prompt.casefold() not in own
-            for one in descriptions(prompt)
-        ]
-        return [(one, edit) for one in found for edit in self.edits]
-
-    def gives_way_to(self, other: _Asked | None) -> bool:
-        """See ``Mention.gives_way_to``."""
-        return (
-            other is not None
-            and other.text == self.text
-            and self.mention.gives_way_to(other.mention)
-        )
 
 
 _Text = tuple[str, Words, Set[str]]
@@ -151,7 +108,7 @@ class PairClassifier(ScopeClassifier):
 
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:
         """Judge every candidate of every query in one batch; see ``ScopeClassifier.classify``."""
-        asked: list[list[_Asked | None]] = []
+        asked: list[list[Asked | None]] = []
         pairs: dict[tuple[str, Wording], int] = {}
         for one in inputs:
             texts = [_read(text) for text in search_texts(one.query)]
@@ -209,7 +166,7 @@ class PairClassifier(ScopeClassifier):
 
     def _ask(
         self, texts: Sequence[_Text], candidate: Candidate, turns: tuple[str, str] | None
-    ) -> _Asked | None:
+    ) -> Asked | None:
         """Say what to judge of a candidate, ``None`` where no text names its subject.
 
         ``turns``: the one before the last and the last, where the last of the texts is both.
@@ -230,17 +187,17 @@ class PairClassifier(ScopeClassifier):
         text, words, mention = best
         prompts: tuple[str, ...] = (text[: mention.start] + HIDDEN + text[mention.end :],)
         if turns is not None and text is texts[-1][0]:
-            prompts = _of_the_last(turns, prompts, text, mention)
+            prompts = of_the_last(turns, prompts, text, mention)
         named = 1.0
         if mention.coverage < 1:
             beside = other_names(text, words, mention, known.names)
             named = self.settings.named(mention.coverage, candidate.similarity, *beside)
-        return _Asked(prompts, hidden_edits(request), named, text, mention)
+        return Asked(prompts, hidden_edits(request), named, text, mention)
 
     def _decision(
         self,
         candidate: Candidate,
-        question: _Asked | None,
+        question: Asked | None,
         judged: Floats,
         places: Mapping[tuple[str, Wording], int],
     ) -> ScopeDecision:
@@ -266,7 +223,7 @@ class PairClassifier(ScopeClassifier):
         )
 
     def _read_descriptions(
-        self, asked: Sequence[Sequence[_Asked | None]], decisions: list[list[ScopeDecision]]
+        self, asked: Sequence[Sequence[Asked | None]], decisions: list[list[ScopeDecision]]
     ) -> None:
         """Move to ``dependent`` what an edit answers about a description, in place.
 
@@ -318,20 +275,3 @@ def _known_by(subject: str, aliases: Sequence[str], prompt: str) -> KnownBy | No
 def _read(text: str) -> _Text:
     words = words_of(text)
     return text, words, forms_asked(words)
-
-
-def _of_the_last(
-    turns: tuple[str, str], both: tuple[str, ...], text: str, mention: Mention
-) -> tuple[str, ...]:
-    """Return what the last turn asks of a subject that only the one before it names.
-
-    With the subject put where it leaves one out; behind a question for a person also both turns
-    (``both``), since "How old is he?" may lean on the answer to "Who is the mayor of Oslo?".
-    """
-    earlier, last = turns
-    if mention.end > len(text) - len(last):
-        return both
-    asked = with_name(last, HIDDEN)
-    if asked is None:
-        return both
-    return (asked, *both) if may_mean_the_answer(last, earlier) else (asked,)
