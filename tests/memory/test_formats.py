@@ -257,10 +257,17 @@ REQUESTS = st.builds(
     subject=TEXT,
     target_new=TEXT,
     ground_truth=st.none() | TEXT,
-    operation=st.sampled_from(Operation),
+    operation=st.sampled_from([one for one in Operation if one is not Operation.ERASE]),
     statement=st.none() | TEXT,
     rephrases=st.lists(TEXT, max_size=3).map(tuple),
     aliases=st.lists(TEXT, max_size=3).map(tuple),
+)
+ERASURES = st.builds(
+    lambda one, truth: one.model_copy(
+        update={"operation": Operation.ERASE, "ground_truth": truth, "target_new": "I don't know."}
+    ),
+    REQUESTS,
+    st.none() | TEXT.map(lambda text: f"Xq {text}"),  # which no safe answer holds
 )
 MOMENTS = st.none() | st.datetimes(
     datetime(1900, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)
@@ -272,7 +279,7 @@ MOMENTS = st.none() | st.datetimes(
     new=st.lists(
         st.builds(
             NewEdit,
-            REQUESTS,
+            REQUESTS | ERASURES,
             namespace=st.sampled_from(["default", "team/b"]),
             author=st.none() | TEXT,
             valid_from=MOMENTS,
