@@ -111,9 +111,8 @@ class Contest:
             for one in speaking
             if not one.candidate.turned and asked in prompts_of(one.candidate.edit)
         }
-        self._direct = [
-            one for one in speaking if one.label is ScopeLabel.DIRECT or _ref(one) in self._own
-        ]
+        # what an edit's own prompt asks is said by that edit, so that nothing has to lead to it
+        self._direct = [one for one in speaking if one.label is ScopeLabel.DIRECT or self._own]
         self._rank = {
             _ref(one): rank.get(one.candidate.edit.namespace, len(rank)) for one in speaking
         }

@@ -51,6 +51,18 @@ def test_the_edit_whose_own_prompt_is_asked_speaks() -> None:
     )
 
 
+def test_nothing_leads_to_what_an_edit_says_by_itself() -> None:
+    asked = edit("The mayor of the capital of France is", "Petra", id="e-mayor")
+    leading = decided(Candidate(OLD, 0.5, OLD.request.prompt), 0.05, 0.9)
+    own = judged((asked, 0.8))
+    found = selected(asked.request.prompt, [leading, *own], 0.7, 4, ("default",))
+    assert ids(found) == ["e-mayor"]
+    assert found.left_out == (LeftOut("e-old@1", "e-mayor@1", Why.OWN_PROMPT),)
+    # in other words it leads there as well as not
+    both = selected("Who is mayor of the capital of France?", [leading, *own], 0.7, 4, ("default",))
+    assert ids(both) == ["e-mayor", "e-old"]
+
+
 def test_a_rephrase_is_an_own_prompt_too() -> None:
     asked = edit(target="Norwick", id="e-old", rephrases=[ASKED])
     assert ids(chosen(ASKED, (NEW, 0.97), (asked, 0.9))) == ["e-old"]
