@@ -6,8 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from memedit.routing import wire_for
 from memedit.routing.guard import Guard, Rule
+from memedit.routing.guarded import GuardedAnswer
 from memedit.routing.watch import Forbidden
+from memedit.routing.wire.base import WireFormat
 
 Json = dict[str, Any]
 PATHS = {
@@ -114,3 +117,17 @@ def shown(wire: str, events: Sequence[Mapping[str, Any]]) -> str:
         elif event["type"] == "content_block_delta":
             text += event["delta"]["text"]
     return text
+
+
+def format_of(name: str) -> WireFormat:
+    wire = wire_for("POST", PATHS[name])
+    assert wire is not None
+    return wire
+
+
+def through(answer: GuardedAnswer, *chunks: bytes) -> bytes:
+    out = []
+    for chunk in chunks:
+        if not answer.ended:
+            out.append(answer.feed(chunk))
+    return b"".join([*out, answer.finish()])
