@@ -112,7 +112,7 @@ class Contest:
             if not one.candidate.turned and asked in prompts_of(one.candidate.edit)
         }
         # what an edit's own prompt asks is said by that edit, so that nothing has to lead to it
-        self._direct = [one for one in speaking if one.label is ScopeLabel.DIRECT or self._own]
+        self._contesting = [one for one in speaking if one.label is ScopeLabel.DIRECT or self._own]
         self._rank = {
             _ref(one): rank.get(one.candidate.edit.namespace, len(rank)) for one in speaking
         }
@@ -120,7 +120,7 @@ class Contest:
 
     def doubtful(self) -> Iterator[tuple[Edit, Edit]]:
         """Yield the pairs of which it must be judged whether they answer the same."""
-        for one, other in combinations(self._direct, 2):
+        for one, other in combinations(self._contesting, 2):
             if self._may_contradict(one, other) and not self._settled_by_prompt(one, other):
                 pair = one.candidate.edit, other.candidate.edit
                 names = [name for edit in pair for name in _names(edit)]
@@ -133,7 +133,9 @@ class Contest:
         # what was judged for another prompt settles nothing here, where it may be asked otherwise
         same = {frozenset(edit.ref for edit in pair) for pair in self.doubtful()} & set(same)
         out: list[LeftOut] = []
-        remaining = sorted(self._direct, key=lambda one: (_ref(one) not in self._own, -one.direct))
+        remaining = sorted(
+            self._contesting, key=lambda one: (_ref(one) not in self._own, -one.direct)
+        )
         while remaining:
             first = remaining[0]
             rivals = [one for one in remaining[1:] if self._contradict(first, one, same)]

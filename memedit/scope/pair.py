@@ -240,10 +240,10 @@ class PairClassifier(ScopeClassifier):
         pairs = list(dict.fromkeys(pair for *_, through in places for pair in through))
         answered = dict(zip(pairs, self.judge(pairs)[:, 0].tolist(), strict=True)) if pairs else {}
         for row, column, through in places:
-            question, old = asked[row][column], decisions[row][column]
-            if question is None or not through:
+            old = decisions[row][column]
+            if not through:
                 continue
-            sure = max(answered[pair] for pair in through) * question.named
+            sure = max(answered[pair] for pair in through)
             if sure < old.direct:
                 continue  # "the government of X sits in" asks for no government
             direct = old.direct * (1.0 - sure)
