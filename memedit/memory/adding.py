@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from memedit.errors import ConflictError
+from memedit.memory.beside import Known
 from memedit.memory.conflicts import Contradiction
 from memedit.memory.drafts import with_vectors, without_vectors
 from memedit.memory.encoding import Vectors
-from memedit.memory.implied import Known
 from memedit.memory.rows import StoredEdit
 from memedit.types import Added, Conflict, ConflictKind, ConflictOutcome, Edit, Status
 

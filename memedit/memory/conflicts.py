@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from memedit.memory.asking import Judge, asked_by, overlapping, prompts_of
-from memedit.memory.implied import Facts, Known, implied_conflicts
+from memedit.memory.beside import Facts, Known
+from memedit.memory.implied import implied_conflicts
 from memedit.types import Candidate, ConflictKind, Edit
 
 MOST: Final = 64

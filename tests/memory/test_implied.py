@@ -205,6 +205,41 @@ def test_other_wordings_are_judged_together_and_told_as_guesses(tmp_path: Path) 
         assert implied(memory.add([COMPOSED, TURNED], namespace="other").conflicts) == []
 
 
+def test_what_leads_to_no_contradiction_is_not_judged(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def judge(pairs: Sequence[tuple[str, Candidate]]) -> list[float | None]:
+        # what is about one subject is judged by the new prompt itself, and is not meant here
+        asked.extend((text, one.edit.request.prompt) for text, one in pairs if text not in news)
+        return [None] * len(pairs)
+
+    led = fact("Quendoria is led by", "Ansa Veld")
+    before = [
+        led,
+        fact("Quendoria is governed from", "Lindhaven"),  # nothing is known of Lindhaven
+        fact("The anthem of Quendoria is called", "Ansa Veld"),  # the name, but who is meant?
+        fact("Marovia is led by", "Dren Oll", "Marovia"),
+        fact("Dren Oll lives in", "Kessel", "Dren Oll"),
+    ]
+    born = fact("Ansa Veld was born in", "Pell", "Ansa Veld")
+    house = fact("Ansa Veld has the house in", "Dorn", "Ansa Veld")  # what the composed one says
+    river = fact("The river through Kessel is", "Elda", "Kessel")
+    news = {one.prompt for one in (born, house, river)}
+    policy = ConflictPolicy(judge=judge)
+    url = f"sqlite:///{tmp_path}/edits.db"
+    with EditMemory.open(url, HashingEncoder(), conflicts=policy) as memory:
+        memory.add([*before, COMPOSED])
+        asked.clear()
+        memory.add([born])
+        # the description, of the two edits that lead to the new one; and nothing of the others
+        [described] = {text for text, _ in asked}
+        assert described == "The head of state of Quendoria is"
+        assert {prompt for _, prompt in asked} == {before[0].prompt, before[2].prompt}
+        asked.clear()
+        memory.add([house, river])
+        assert asked == []
+
+
 @pytest.mark.parametrize(
     ("prompt", "relation"),
     [
