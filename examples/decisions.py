@@ -1,10 +1,11 @@
 """What a decision costs beside one encoding of its prompt: `python -m examples.decisions`.
 
-Edits are invented; prompts are of two kinds: such that no edit's subject stands in them, and such
-that one does (in another wording than the edit's, so that the classifier has to judge).  One at a
-time, and 64 together.  The ways are timed in turns, so that a machine that drifts drifts for all;
-a ratio is that of medians of one round, and what is shown is the median over rounds with the lowest
-and highest.
+Edits are invented, or those of a data set; prompts are of three kinds: such that no edit's subject
+stands in them, such that one does (in another wording than the edit's, so that the classifier has
+to judge), and, beside invented edits, such that describe something by it and ask more (so that the
+description is judged, too).  One at a time, and 64 together.  The ways are timed in turns, so that
+a machine that drifts drifts for all; a ratio is that of medians of one round, and what is shown is
+the median over rounds with the lowest and highest.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from memedit.config import Settings
+from memedit.evaluation.cases import Metric
+from memedit.evaluation.datasets import load_dataset
 from memedit.memory import EditMemory
 from memedit.routing import RouteQuery, Router
 from memedit.scope.encoder import open_encoder
@@ -38,6 +42,7 @@ ORDINARY = (
     "Which planets of the solar system have rings?",
     "My printer says it is offline although it is connected. What can I do?",
 )
+PROMPTS = len(ORDINARY)
 TOGETHER = 64
 
 
@@ -56,6 +61,20 @@ def invented(n: int, seed: int = 5) -> list[EditRequest]:
         )
         for number, name in enumerate(names)
     ]
+
+
+def read(dataset: str, n: int) -> tuple[list[EditRequest], list[str]]:
+    """Return n edits of a data set, without their rephrases, and paraphrases of eight of them."""
+    cases = load_dataset(dataset, limit=n).cases
+    edits = [
+        request.model_copy(update={"rephrases": ()}) for case in cases for request in case.requests
+    ]
+    rephrased = [
+        probe.prompt for case in cases for probe in case.probes if probe.metric is Metric.GENERALITY
+    ]
+    if len(rephrased) < PROMPTS:
+        raise SystemExit(f"{dataset} has {len(rephrased)} paraphrases; expected {PROMPTS} or more")
+    return edits, rephrased[:: len(rephrased) // PROMPTS][:PROMPTS]
 
 
 def median(work: Callable[[], object], repeats: int) -> float:
@@ -77,39 +96,51 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="What a decision costs beside one encoding.")
     parser.add_argument("--edits", type=int, default=10_000)
+    parser.add_argument("--dataset", metavar="FORMAT:FILE", help="its edits, and no invented ones")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--repeats", type=int, default=30, help="of each way in a round")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     encoder = open_encoder(Settings.read().encoder)
-    edits = invented(options.edits)
-    rng = random.Random(1)
-    asked = [f"Could you tell me {rng.choice(edits).subject}'s capital city?" for _ in range(8)]
+    hops: list[str] = []
+    if options.dataset is not None:
+        edits, asked = read(options.dataset, options.edits)
+    else:
+        edits = invented(options.edits)
+        rng = random.Random(1)
+        names = [rng.choice(edits).subject for _ in range(PROMPTS)]
+        asked = [f"Could you tell me {name}'s capital city?" for name in names]
+        hops = [f"Who built the largest port of {name}?" for name in names]
+    stored: set[str] = set()
     found: dict[str, list[float]] = {}
     console = Console(stderr=True)
     with EditMemory.open("sqlite://", encoder) as memory:
         for at in track(range(0, len(edits), 1_000), "storing", console=console, transient=True):
-            memory.add(edits[at : at + 1_000])
+            added = memory.add(edits[at : at + 1_000], on_duplicate="return")
+            stored.update(edit.id for edit in added)
         router = open_router(memory)
         gated = open_router(memory, Settings.read(flags={"scope": {"gate": "names"}}))
-        many = [f"{ORDINARY[i % 8]} ({i})" for i in range(TOGETHER)]
+        many = [f"{ORDINARY[i % PROMPTS]} ({i})" for i in range(TOGETHER)]
         for turn in track(range(options.rounds + 1), "timing", console=console, transient=True):
-            plain, named = ORDINARY[turn % 8], asked[turn % 8]
-            one = median(lambda text=plain: encoder.encode([text]), options.repeats)
+            plain, named = ORDINARY[turn % PROMPTS], asked[turn % PROMPTS]
             ways = {
-                "ordinary prompt": (lambda text=plain: together(router, [text]), one),
-                "ordinary prompt, gate 'names'": (lambda text=plain: together(gated, [text]), one),
-                "prompt that names a subject": (
-                    lambda text=named: together(router, [text]),
-                    median(lambda text=named: encoder.encode([text]), options.repeats),
-                ),
+                "ordinary prompt": (router, plain),
+                "ordinary prompt, gate 'names'": (gated, plain),
+                "prompt that names a subject": (router, named),
             }
-            row = {name: median(work, options.repeats) / by for name, (work, by) in ways.items()}
+            if hops:
+                ways["prompt that asks on from a subject"] = (router, hops[turn % PROMPTS])
+            row = {}
+            for name, (way, text) in ways.items():
+                one = median(partial(encoder.encode, [text]), options.repeats)
+                row[name] = median(partial(together, way, [text]), options.repeats) / one
             apart = median(lambda: [together(router, [text]) for text in many], 2)
             row[f"{TOGETHER} together: throughput"] = apart / median(
                 lambda: together(router, many), 3
             )
-            row["one encoding, ms"] = one * 1e3
+            row["one encoding, ms"] = 1e3 * median(
+                partial(encoder.encode, [plain]), options.repeats
+            )
             if turn:  # the first warms up
                 for name, value in row.items():
                     found.setdefault(name, []).append(value)
@@ -118,9 +149,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, values in found.items()
     }
     if options.json:
-        print(json.dumps({"edits": len(edits), **shown}))
+        print(json.dumps({"edits": len(stored), **shown}))
         return
-    table = Table("", "median", "lowest", "highest", title=f"{len(edits):,} edits; in encodings")
+    table = Table("", "median", "lowest", "highest", title=f"{len(stored):,} edits; in encodings")
     for name, row in shown.items():
         table.add_row(name, *(f"{row[key]:.2f}" for key in ("median", "low", "high")))
     Console().print(table)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memedit.cli import options as opt
-from memedit.cli.output import print_json, print_table, progress
+from memedit.cli.output import contradicted, print_json, print_table, progress
 from memedit.cli.store import LocalStore, OnConflict, Store, open_store
 from memedit.errors import InvalidInputError
-from memedit.types import EditRequest
+from memedit.types import Added, Conflict, Edit, EditRequest
 
 if TYPE_CHECKING:
     from memedit.memory import NewEdit
@@ -62,55 +62,71 @@ def import_file(
         edit if edit.author is not None else replace(edit, author=author)
         for edit in read.edits[:limit]
     ]
-    stored = conflicts = 0
+    stored: dict[str, Edit] = {}
+    conflicts: list[Conflict] = []
     if new and not dry_run:
         with open_store(memory, url, key, config) as store, progress(f"importing {file}") as tell:
-            stored, conflicts = _store_all(store, new, on_conflict, tell)
+            for added in _stored(store, new, on_conflict, tell):
+                stored.update((edit.ref, edit) for edit in added)
+                conflicts += added.conflicts
     skipped = [{"record": one.record, "reason": one.reason} for one in read.skipped]
     if json:
-        counts = {"format": read.format, "read": len(new), "stored": stored, "conflicts": conflicts}
-        print_json({"file": str(file), **counts, "skipped": skipped})
+        counts = {"format": read.format, "read": len(new), "stored": len(stored)}
+        told = [one.model_dump(mode="json") for one in conflicts]
+        print_json({"file": str(file), **counts, "conflicts": told, "skipped": skipped})
         if not new:
             raise typer.Exit(1)
         return
-    outcome = "none stored (dry run)" if dry_run else f"{stored} in the memory"
+    outcome = "none stored (dry run)" if dry_run else f"{len(stored)} in the memory"
     typer.echo(
         f"{file}: {len(new)} edits read as {read.format}, {outcome}, {len(skipped)} records skipped"
-        + (f", {conflicts} contradictions" if conflicts else "")
+        + (f", {len(conflicts)} contradictions" if conflicts else "")
     )
     if skipped:
         print_table(
             ("record", "why it was skipped"),
             ([item["record"], item["reason"]] for item in skipped[:SHOWN]),
-            title=f"the first {SHOWN} of {len(skipped)}" if len(skipped) > SHOWN else "",
+            title=_first_of(skipped),
+        )
+    if conflicts:
+        print_table(
+            ("edit", "its prompt", "what it contradicts"),
+            (
+                [one.edit, stored[one.edit].request.prompt, contradicted(one).strip()]
+                for one in conflicts[:SHOWN]
+            ),
+            title=_first_of(conflicts),
         )
     if not new:
         raise typer.Exit(1)
 
 
-def _store_all(
+def _first_of(several: Sequence[Any]) -> str:
+    return f"the first {SHOWN} of {len(several)}" if len(several) > SHOWN else ""
+
+
+def _stored(
     store: Store,
     new: Sequence[NewEdit],
     on_conflict: OnConflict | None,
     tell: Callable[[int, int], None],
-) -> tuple[int, int]:
-    """Store edits: in a memory all or none, through a proxy batch by batch.
+) -> Iterator[Added]:
+    """Store edits, in a memory all or none, through a proxy batch by batch; yield what was added.
 
-    Returns:
-        How many of them are in the memory now, and how many contradictions there were.
-
+    Edits that are live already are among what was added.
     """
     if isinstance(store, LocalStore):
-        there = store.memory.add_edits(
+        added = store.memory.add_edits(
             new, on_duplicate="return", on_conflict=on_conflict, progress=tell
         )
-        store.wrote(there)
-        return len({edit.ref for edit in there}), len(there.conflicts)
+        store.wrote(added)
+        yield added
+        return
     together: dict[tuple[Any, ...], list[EditRequest]] = {}
     for edit in new:
         where = (edit.namespace, edit.author, edit.valid_from, edit.valid_to)
         together.setdefault(where, []).append(edit.request)
-    sent, known, conflicts = 0, set[str](), 0
+    sent = 0
     for (namespace, author, valid_from, valid_to), requests in together.items():
         for start in range(0, len(requests), BATCH):
             added = store.add(
@@ -122,11 +138,9 @@ def _store_all(
                 on_duplicate="return",
                 on_conflict=on_conflict,
             )
-            conflicts += len(added.conflicts)
-            known.update(edit.ref for edit in added)
+            yield added
             sent += len(added)
             tell(sent, len(new))
-    return len(known), conflicts
 
 
 def export(

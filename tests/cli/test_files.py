@@ -130,3 +130,32 @@ def test_a_file_without_a_single_edit_fails(run: Run, tmp_path: Path) -> None:
     file = write(tmp_path, [{"prompt": "no target", "subject": "x"}])
     ran = run("import", file, "-f", "jsonl")
     assert ran.code == 1 and "1 records skipped" in ran.out
+
+
+def test_what_an_import_contradicts_is_named(run: Run, tmp_path: Path) -> None:
+    run("import", write(tmp_path, LINES))
+    lower = [{**line, "target_new": "less"} for line in LINES if "namespace" not in line]
+    file = write(tmp_path, lower)
+    told = run("import", file, "--json").json
+    assert (told["read"], told["stored"], len(told["conflicts"])) == (4, 4, 4)
+    assert {one["kind"] for one in told["conflicts"]} == {"same_prompt"}
+    old = {
+        line["id"] for line in run("list", "--json").json if line["request"]["target_new"] != "less"
+    }
+    assert {one["against"].partition("@")[0] for one in told["conflicts"]} <= old
+    again = run("import", file)  # they are there already, and contradict nothing anew
+    assert "contradiction" not in again.out
+
+
+def test_so_is_what_a_file_contradicts_in_itself_or_a_proxys_memory(
+    run: Run, tmp_path: Path, serve: Callable[[Any], LiveServer]
+) -> None:
+    file = write(tmp_path, [LINES[0], {**LINES[0], "target_new": "less"}])
+    shown = run("import", file, "--on-conflict", "supersede").out
+    assert "1 contradictions" in shown and "same prompt" in shown and "superseded" in shown
+    assert "The height of hill 0 is" in shown
+    settings = Settings.read(flags={"memory": {"url": "sqlite://"}})
+    with open_memory(settings=settings) as memory:
+        proxy = serve(create_app(settings.serve, open_router(memory, settings), memory))
+        [said] = run("import", file, "--json", "--url", proxy.url).json["conflicts"]
+        assert (said["kind"], said["outcome"]) == ("same_prompt", "kept")
