@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -56,6 +56,8 @@ def _listed(value: Any) -> Any:
 
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+ClientHeader = Literal["bypass", "namespace", "threshold", "detail"]
+ClientHeaders = Annotated[tuple[ClientHeader, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class _Section(BaseModel):
@@ -165,6 +167,9 @@ class ServeSettings(_Section):
     )
     admin_keys: Secrets = Field((), description="Keys of the edit API.")
     inference_keys: Secrets = Field((), description="Keys of the model API.")
+    client_headers: ClientHeaders = Field(
+        get_args(ClientHeader), description="x-memedit-... that clients may send; others: 403."
+    )
     on_memory_failure: Literal["open", "closed"] = Field(
         "open", description="open: pass untouched and say so; closed: answer 503."
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections.abc import Sequence
+from typing import get_args
 
 from pydantic import SecretStr
 
-from memedit.config import ServeSettings
+from memedit.config import ClientHeader, ServeSettings
 from memedit.errors import AccessError, SettingsError
 from memedit.serving.asgi import RawHeaders, header
 
@@ -27,6 +28,13 @@ class ForeignHost(AccessError):
     status = 403
 
 
+class ForeignHeader(AccessError):
+    """A client asks for what this proxy does not let clients decide."""
+
+    code = "header_not_allowed"
+    status = 403
+
+
 class Guard:
     """Compares presented keys with the configured ones, in constant time.
 
@@ -38,6 +46,11 @@ class Guard:
         self._admin = _bytes(settings.admin_keys)
         self._inference = _bytes(settings.inference_keys)
         self._upstream = settings.upstream_api_key
+        self._refused = {
+            f"x-memedit-{name}".encode()
+            for name in get_args(ClientHeader)
+            if name not in settings.client_headers
+        }
         self.inference_guarded = bool(self._inference)
 
     def check_admin(self, headers: RawHeaders) -> None:
@@ -71,6 +84,18 @@ class Guard:
                 "this model API needs a key: send 'Authorization: Bearer KEY' or 'x-api-key: KEY' "
                 "with one of serve.inference_keys"
             )
+
+    def check_options(self, headers: RawHeaders) -> None:
+        """Let a request through that decides no more than clients may, or raise ``ForeignHeader``.
+
+        Whatever the header says: one that changes nothing tells a client that it could.
+        """
+        for name, _ in headers:
+            if name in self._refused:
+                raise ForeignHeader(
+                    f"the header {name.decode()} is not for clients of this proxy: leave it out "
+                    "(its serve.client_headers names those that are)"
+                )
 
     def check_metrics(self, headers: RawHeaders) -> None:
         """Let a reader of the metrics in: any key will do, and none is needed where none is set."""

@@ -94,6 +94,7 @@ class ModelApi:
         given = scope["headers"]
         self._guard.check_inference(given)
         asked = [pair for pair in given if pair[0].startswith(b"x-memedit-")]
+        self._guard.check_options(asked)
         options = RequestOptions.from_headers(asked, namespaces=self._namespaces)
         body = await read_body(scope, receive, self._settings.max_body_bytes)
         exchange.bytes_in = len(body)

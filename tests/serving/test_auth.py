@@ -1,12 +1,20 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
-from memedit.config import ServeSettings
+from memedit.config import ClientHeader, ServeSettings
 from memedit.errors import SettingsError
-from memedit.serving.auth import ForeignHost, Guard, Unauthorized, is_loopback, refuse_exposure
+from memedit.serving.auth import (
+    ForeignHeader,
+    ForeignHost,
+    Guard,
+    Unauthorized,
+    is_loopback,
+    refuse_exposure,
+)
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -110,3 +118,17 @@ def test_loopback_needs_none(host: str) -> None:
 def test_an_empty_key_would_open_the_door_to_everyone(name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         refuse_exposure(ServeSettings(**{name: (" ",)}))
+
+
+def test_headers_that_are_not_for_clients_are_refused_whatever_they_say() -> None:
+    every = [(f"x-memedit-{name}".encode(), b"1") for name in get_args(ClientHeader)]
+    guard().check_options(every)
+    doors = guard(client_headers="detail,namespace")
+    doors.check_options([*every[1:2], *every[3:], (b"x-memedit-else", b"1"), (b"x-other", b"1")])
+    for name in (b"x-memedit-bypass", b"x-memedit-threshold"):
+        with pytest.raises(ForeignHeader, match=name.decode()):
+            doors.check_options([(name, b"0")])
+    with pytest.raises(ForeignHeader):
+        guard(client_headers="").check_options(every[3:])
+    with pytest.raises(ValidationError, match="by-pass"):
+        guard(client_headers="by-pass")

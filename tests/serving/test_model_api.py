@@ -12,7 +12,7 @@ from memedit.routing import Router
 from memedit.types import EditRequest
 from tests.serving.parts import ASKED, ATLANTIS, UNRELATED, chat
 from tests.serving.raw_upstream import RawUpstream, Received, whole
-from tests.serving.served import Served
+from tests.serving.served import Serve, Served
 
 STATEMENT = b"The capital of Atlantis is Nautilopolis."
 
@@ -73,6 +73,23 @@ def test_a_request_says_how_it_wants_to_be_treated(
     got = proxy.ask("POST", "/v1/chat/completions", body, kind | headers)
     assert (got.header("x-memedit-route"), got.header("x-memedit-reason")) == (route, reason)
     assert (upstream.last().body == body) is (route == "pass")
+
+
+def test_an_operator_keeps_clients_from_going_round_the_edits(
+    serve: Serve, upstream: RawUpstream, edited: str
+) -> None:
+    proxy = serve(client_headers=("detail",))
+    kind = {"content-type": "application/json"}
+    body = json.dumps(chat(ASKED)).encode()
+    for name in ("bypass", "namespace", "threshold"):
+        got = proxy.ask("POST", "/v1/chat/completions", body, {**kind, f"x-memedit-{name}": "1"})
+        assert got.status == 403 and got.header("x-memedit-reason") == "header_not_allowed"
+        assert f"x-memedit-{name}" in json.loads(got.body)["error"]["message"]
+    assert all(
+        STATEMENT not in one.body and ASKED.encode() not in one.body for one in upstream.requests
+    )
+    got = proxy.ask("POST", "/v1/chat/completions", body, {**kind, "x-memedit-detail": "1"})
+    assert got.header("x-memedit-edits") == edited
 
 
 def test_the_whole_decision_is_shown_on_request(proxy: Served, edited: str) -> None:
