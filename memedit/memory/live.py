@@ -13,6 +13,7 @@ from memedit.indexes.name_gate import NameGate
 from memedit.indexes.names import NameIndex, names_of
 from memedit.memory.encoding import Vectors
 from memedit.memory.entries import POSITION_BITS, Entry, entry_of, keys_of
+from memedit.memory.erased import ErasedNames
 from memedit.memory.facts import FactTable, FactTables
 from memedit.memory.gating import let_through
 from memedit.memory.question_rows import StoredQuestions
@@ -39,6 +40,7 @@ class LiveEdits:
         self._names: dict[str, NameIndex] = {}
         self._targets: dict[str, NameIndex] = {}  # of edits that say something of their targets
         self._gates: dict[str, NameGate] = {}  # of namespaces that were ever asked for theirs
+        self._erased = ErasedNames()
         self._facts = FactTables()
         self._counts: dict[str, int] = {}
 
@@ -61,6 +63,7 @@ class LiveEdits:
                     self._targets[entry.edit.namespace].remove(seq)
                 if entry.edit.namespace in self._gates:
                     self._gates[entry.edit.namespace].remove(seq)
+                self._erased.remove(entry.edit.namespace, seq)
                 self._facts.remove(entry.edit.namespace, seq)
                 gone.setdefault(entry.edit.namespace, []).extend(keys_of(seq, len(entry.texts)))
         for namespace, keys in gone.items():
@@ -89,6 +92,7 @@ class LiveEdits:
                 targets.add(one.seq, names_of(entry.turned.request.subject, ()))
             if namespace in self._gates:
                 let_through(self._gates[namespace], one.seq, request)
+            self._erased.add(namespace, one.seq, request)
             self._facts.add(namespace, one.seq, one.edit)
         self._counts[namespace] = self._counts.get(namespace, 0) + len(group)
 
@@ -234,6 +238,17 @@ class LiveEdits:
         """
         hits = self._named(text, vector, (namespace,), None, most, turned=False)
         return tuple(self._candidate(hit, named=True) for hit in hits)
+
+    def erased(
+        self, text: str, namespaces: Sequence[str], moment: datetime
+    ) -> tuple[Candidate, ...]:
+        """Find erasures whose subject stands in ``text``; see ``EditMemory.erased``."""
+        entries = (self._entries[seq] for seq in self._erased.find(text, namespaces))
+        return tuple(
+            Candidate(entry.edit, similarity=0.0, matched=entry.texts[0], named=True)
+            for entry in entries
+            if entry.edit.is_valid_at(moment)
+        )
 
     def _named(
         self,

@@ -258,6 +258,16 @@ class EditMemory:
         self._check_open()
         return self._mirror.candidates(vectors, namespaces, k, moment, texts)
 
+    def erased(
+        self, texts: Sequence[str], namespaces: Sequence[str], moment: datetime
+    ) -> list[tuple[Candidate, ...]]:
+        """Find the erasures, valid at ``moment``, whose subject stands in each of some texts.
+
+        By names alone: no SQL, no encoding; similarities are 0.
+        """
+        self._check_open()
+        return self._mirror.erased(texts, namespaces, moment)
+
     def has_live(self, namespaces: Sequence[str]) -> bool:
         """Tell whether any of the namespaces holds a live edit: no SQL, no encoding."""
         self._check_open()

@@ -120,6 +120,13 @@ class Mirror:
         with self._lock:
             return [self._live.named(*query, most) for query in queries]
 
+    def erased(
+        self, texts: Sequence[str], namespaces: Sequence[str], moment: datetime
+    ) -> list[tuple[Candidate, ...]]:
+        """Find erasures by names alone; see ``EditMemory.erased``."""
+        with self._lock:
+            return [self._live.erased(text, namespaces, moment) for text in texts]
+
     def find(self, by: By, namespace: str, name: Name) -> list[Edit]:
         """Return the newest live edits of a name, the newest one first, whenever they are valid."""
         with self._lock:

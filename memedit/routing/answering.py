@@ -22,7 +22,7 @@ from memedit.routing.wire.completions import Completions
 from memedit.routing.wire.document import Path
 from memedit.routing.wire.own import NOTHING_SPENT, Said, TokenUsage, spoken
 from memedit.scope.query import leans
-from memedit.types import Action, Operation, ScopeDecision, ScopeLabel, Surface
+from memedit.types import Action, ScopeDecision, ScopeLabel, Surface
 
 FAILED: Final = "agent-failed"
 """Begins a note: no answer came of it; behind a colon stands why."""
@@ -193,8 +193,7 @@ def _unfit(
             return "continues"
         if has_more_than_text(value, prompt):
             return "parts"
-    erases = (one.candidate.edit.request.operation is Operation.ERASE for one in routes[0].applied)
-    return "erasure" if any(erases) else None  # the model's answer can be watched, ours cannot
+    return "erasure" if routes[0].erasures else None  # the model's answer can be watched, ours not
 
 
 def _given(asked: Any) -> bool:

@@ -63,6 +63,8 @@ class Route:
     """What an agent did, hop by hop, JSON-ready; also where it came to no answer."""
     left_out: tuple[LeftOut, ...] = ()
     """Edits that concern the prompt and are not applied, since others answer it differently."""
+    remembered: tuple[ScopeDecision, ...] = ()
+    """Erasures that an earlier turn of the conversation asks, which the answer is watched for."""
 
     @property
     def in_context(self) -> tuple[ScopeDecision, ...]:
@@ -80,16 +82,20 @@ class Route:
 
     @property
     def erasures(self) -> tuple[ScopeDecision, ...]:
-        """The erasures that concern the prompt, those that other edits speak in place of, too.
+        """The erasures that concern the prompt, or a turn before it, each once.
+
+        Those that other edits speak in place of are among them.
 
         Another answer to the same prompt lifts none, nor does a newer erasure: a retraction does.
         """
         out = {one.edit for one in self.left_out}
         silent = (one for one in self.considered if one.candidate.edit.ref in out)
         return tuple(
-            one
-            for one in (*self.applied, *silent)
-            if one.candidate.edit.request.operation is Operation.ERASE
+            {
+                one.candidate.edit.ref: one
+                for one in (*self.remembered, *self.applied, *silent)
+                if one.candidate.edit.request.operation is Operation.ERASE
+            }.values()
         )
 
     @property

@@ -15,6 +15,7 @@ from memedit.incontext.base import InContextMethod, Insertion
 from memedit.routing.adapting import AdapterChooser
 from memedit.routing.contradicting import Pair, answering_the_same, said_of
 from memedit.routing.counterfactual import insertion_of, to_counterfactual
+from memedit.routing.remembered import remembered
 from memedit.routing.route import Reason, Route, RouteQuery, joined
 from memedit.routing.selection import doubtful, merged, selected
 from memedit.scope.base import Encoder, ScopeClassifier, ScopeInput
@@ -56,6 +57,11 @@ class SearchableMemory(Protocol):
         texts: Sequence[str] | None = None,
     ) -> list[tuple[Candidate, ...]]:
         """Find valid edits of each vector ``[n, dim]``: the nearest, and those its text names."""
+
+    def erased(
+        self, texts: Sequence[str], namespaces: Sequence[str], moment: datetime
+    ) -> list[tuple[Candidate, ...]]:
+        """Find valid erasures whose subject stands in each text; no encoding, no database."""
 
 
 def _now() -> datetime:
@@ -164,6 +170,7 @@ class Router:
         for number, found, vector in searched:
             routes[number] = self._route(queries[number], found, same)
             vectors[number] = vector
+        self._remember(queries, routes)
         if self._adapters is not None:
             for number, query in enumerate(queries):
                 decided = routes[number]
@@ -172,6 +179,27 @@ class Router:
         self._demonstrate(queries, routes, vectors)
         made = [route for route in routes if route is not None]
         return [to_counterfactual(route) for route in made] if self._counterfactual else made
+
+    def _remember(self, queries: Sequence[RouteQuery], routes: list[Route | None]) -> None:
+        """Have the answers watched for erased facts that the turns before the last one ask.
+
+        Not on a surface whose method is ``none``, which changes nothing.
+        """
+        places = [
+            number
+            for number, route in enumerate(routes)
+            if route is not None and route.reason is not Reason.NO_EDITS
+            if queries[number].query.context
+            if self._methods[queries[number].surface][0] != "none"
+        ]
+        if not places:
+            return
+        asked = [(queries[number], self._threshold(queries[number])) for number in places]
+        found = remembered(self._memory, self._classifier, asked, self._now())
+        for number, one in zip(places, found, strict=True):
+            decided = routes[number]
+            if one and decided is not None:
+                routes[number] = replace(decided, remembered=one)
 
     def _demonstrate(
         self,

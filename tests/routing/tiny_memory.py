@@ -17,6 +17,7 @@ from memedit.types import (
     Candidate,
     Edit,
     EditRequest,
+    Operation,
     ScopeDecision,
     ScopeLabel,
     Surface,
@@ -80,6 +81,25 @@ class TinyMemory:
             hits.sort(key=lambda hit: -hit.similarity)
             found.append(tuple(hits[:k]))
         return found
+
+    def erased(
+        self, texts: Sequence[str], namespaces: Sequence[str], moment: datetime
+    ) -> list[tuple[Candidate, ...]]:
+        erasures = [
+            edit
+            for edit in self.edits
+            if edit.namespace in namespaces
+            and edit.is_valid_at(moment)
+            and edit.request.operation is Operation.ERASE
+        ]
+        return [
+            tuple(
+                Candidate(edit, 0.0, edit.request.prompt, named=True)
+                for edit in erasures
+                if edit.request.subject in text
+            )
+            for text in texts
+        ]
 
 
 class BySimilarity(ScopeClassifier):
