@@ -22,6 +22,11 @@ from memedit.errors import InvalidInputError
 from memedit.types import EditRequest, Operation, Status
 
 
+UNWATCHED = (
+    "  without --ground-truth the model is only asked not to tell: no answer is watched for the fact"
+)
+
+
 def add(
     prompt: opt.Prompt,
     target: opt.Target,
@@ -80,6 +85,8 @@ def add(
             print_json({**edit.model_dump(mode="json"), **more})
         else:
             typer.echo(said(edit))
+            if operation is Operation.ERASE and ground_truth is None:
+                typer.echo(UNWATCHED)
             for conflict in added.conflicts:
                 typer.echo(contradicted(conflict))
 

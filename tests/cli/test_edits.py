@@ -233,3 +233,11 @@ def test_what_an_inverse_and_a_chain_contradict_is_said(run: Run) -> None:
     assert f"contradicts {last}@1 (chain: together with {first}@1): kept" in said
     refused = run("add", *composed, "--on-conflict", "reject", *where)
     assert refused.code == 1 and "(chain), by" in refused.err
+
+
+def test_an_erasure_that_no_answer_is_watched_for_says_so(run: Run) -> None:
+    erase = ("add", "The code of Vault 9 is", "I cannot say.", "--subject", "Vault 9")
+    assert "--ground-truth" in run(*erase, "--operation", "erase").out
+    told = run(*erase, "--operation", "erase", "--ground-truth", "48-15-16", "-n", "other").out
+    assert "--ground-truth" not in told
+    assert "--ground-truth" not in run(*erase, "-n", "third").out
