@@ -21,9 +21,8 @@ from memedit.cli.store import open_store
 from memedit.errors import InvalidInputError
 from memedit.types import EditRequest, Operation, Status
 
-
 UNWATCHED = (
-    "  without --ground-truth the model is only asked not to tell: no answer is watched for the fact"
+    "  without --ground-truth the model is asked not to tell, and no answer is watched for it"
 )
 
 
