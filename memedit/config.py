@@ -12,11 +12,10 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
+from typing import Any, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -26,38 +25,20 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 from pydantic_settings import SettingsError as EnvironmentUnreadable
 
 from memedit.errors import SettingsError
+from memedit.faults import each_of
+from memedit.setting_types import ClientHeader, ClientHeaders, Secrets, Words
 from memedit.types import DEFAULT_NAMESPACE, Namespace
 
 DEFAULT_FILE = Path("memedit.toml")
 _PASSWORD_IN_URL = re.compile(
     r"""((?<=://)[^:/?#@"\s]*:)[^@/"\s]+(?=@)|([?&]\w*(?:password|key|token)=)[^&"\s]+""", re.I
 )
-
-
-def _listed(value: Any) -> Any:
-    """Read a list as the environment spells it: a JSON list, or words with commas between."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            # without the value itself, which may be a key
-            raise ValueError("this is no JSON list, nor words with commas between") from None
-    return [word.strip() for word in value.split(",") if word.strip()]
-
-
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
-ClientHeader = Literal["bypass", "namespace", "threshold", "detail"]
-ClientHeaders = Annotated[tuple[ClientHeader, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class _Section(BaseModel):
@@ -302,10 +283,10 @@ class Settings(BaseSettings):
         except EnvironmentUnreadable as error:
             raise SettingsError(f"the environment cannot be read: {error}") from None
         except ValidationError as error:
+            faults = error.errors(include_input=False, include_url=False)
             lines = [
-                f"  {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-                + (_BASE_HINT if fault["loc"] == ("adapters", "base") else "")
-                for fault in error.errors(include_input=False, include_url=False)
+                f"  {said}" + (_BASE_HINT if fault["loc"] == ("adapters", "base") else "")
+                for said, fault in zip(each_of(faults), faults, strict=True)
             ]
             where = f" (file: {chosen})" if from_file else ""
             raise SettingsError(

@@ -18,7 +18,7 @@ FOLDERS = {
     "memedit.adapters": REPOSITORY / "adapters",
     "memedit.indexes": REPOSITORY / "indexes",
 }
-CORE = {"types", "errors", "registry", "config"}
+CORE = {"types", "errors", "faults", "registry", "config", "setting_types"}
 
 # Which rooms a room may import, besides the core and itself.
 MAY_IMPORT: dict[str, set[str]] = {

@@ -19,6 +19,7 @@ from memedit.cli.output import (
 )
 from memedit.cli.store import open_store
 from memedit.errors import InvalidInputError
+from memedit.faults import faults_of
 from memedit.types import EditRequest, Operation, Status
 
 UNWATCHED = (
@@ -272,11 +273,7 @@ def _request(**fields: Any) -> EditRequest:
     try:
         return EditRequest(**fields)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        )
-        raise InvalidInputError(f"this is no edit request: {faults}") from None
+        raise InvalidInputError(f"this is no edit request: {faults_of(error)}") from None
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from memedit.cli.question import Answer
 from memedit.errors import DatasetError, MissingResourceError
+from memedit.faults import faults_of
 from memedit.types import EditRequest
 
 
@@ -76,9 +77,7 @@ class Script(BaseModel):
         except OSError as error:
             raise MissingResourceError(f"cannot read the demo's scenes: {error}") from error
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise DatasetError(f"{file} is no demo script: {where}: {first['msg']}") from None
+            raise DatasetError(f"{file} is no demo script: {faults_of(error)}") from None
         except ValueError as error:
             raise DatasetError(f"{file} is not valid JSON: {error}") from error
 

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from memedit.client.replies import RouteReport, SearchHit, failure
 from memedit.errors import InvalidInputError, UpstreamError
+from memedit.faults import faults_of
 from memedit.types import Added, Conflict, Edit, EditRequest, Status, Surface
 
 T = TypeVar("T")
@@ -141,12 +142,8 @@ def feedback(
     try:
         request = EditRequest.feedback(prompt, correction, subject=subject, rephrases=rephrases)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        )
         raise InvalidInputError(
-            f"this is no feedback: {faults} (the correction is target_new and statement)"
+            f"this is no feedback: {faults_of(error)} (the correction is target_new and statement)"
         ) from None
     added = add(
         [request],

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from memedit.errors import InvalidInputError
+from memedit.faults import faults_of
 from memedit.memory.encoding import Vectors
 from memedit.memory.records import NewEdit
 from memedit.memory.rows import StoredEdit
@@ -42,11 +43,8 @@ def checked_draft(edit_id: str, new: NewEdit) -> Edit:
             created_at=datetime.now(UTC),
         )
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'edit'}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        )
-        raise InvalidInputError(f"the edit cannot be stored: {faults}") from None
+        why = faults_of(error, "edit")
+        raise InvalidInputError(f"the edit cannot be stored: {why}") from None
     if any("\0" in text.text for text in texts_of(new.request)):
         raise InvalidInputError("the edit cannot be stored: its text holds a NUL character")
     return edit

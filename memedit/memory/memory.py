@@ -9,24 +9,25 @@ from typing import Any, Self
 
 from sqlalchemy import Connection
 
-from memedit.errors import InvalidInputError, MemoryFailure
+from memedit.errors import InvalidInputError
 from memedit.indexes.base import VectorIndex
 from memedit.indexes.catalog import AUTO, index_class
 from memedit.memory import store
 from memedit.memory.adapters import Adapters
 from memedit.memory.conflicts import ConflictPolicy, OnConflict
 from memedit.memory.database import Database
-from memedit.memory.encoding import Encoder, Progress, Vectors
+from memedit.memory.encoding import Encoder, Progress
 from memedit.memory.ids import split_ref
 from memedit.memory.mirror import Mirror
 from memedit.memory.opening import begin
 from memedit.memory.questions import Questions
 from memedit.memory.records import NewEdit, VerifyReport
+from memedit.memory.searched import Searched
 from memedit.memory.writer import OnDuplicate, Writer, unknown_edit
 from memedit.types import DEFAULT_NAMESPACE, Added, Candidate, Edit, EditRequest, Status
 
 
-class EditMemory:
+class EditMemory(Searched):
     """Edits, stored durably and found by similarity.  Safe for several threads and processes.
 
     Use :meth:`open`, and the memory as a context manager.  An edit that a method has returned is
@@ -40,18 +41,12 @@ class EditMemory:
     def __init__(
         self, database: Database, encoder: Encoder, index: type[VectorIndex], policy: ConflictPolicy
     ) -> None:
+        super().__init__(Mirror(database, encoder, index))
         self._database = database
-        self._mirror = Mirror(database, encoder, index)
         self._writer = Writer(database, self._mirror, policy)
         self.adapters = Adapters(database, self._mirror)
         """Which adapters hold which edits, and what is deployed."""
         self.questions = Questions(database, self._mirror)
-        self._closed = False
-
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder in use."""
-        return self._mirror.encoder
 
     @classmethod
     def open(
@@ -231,58 +226,6 @@ class EditMemory:
         vectors = self.encoder.encode([text])
         return list(self.candidates(vectors, [namespaces], k, datetime.now(UTC))[0])
 
-    def candidates(
-        self,
-        vectors: Vectors,
-        namespaces: Sequence[Sequence[str]],
-        k: int,
-        moment: datetime,
-        *,
-        texts: Sequence[str] | None = None,
-    ) -> list[tuple[Candidate, ...]]:
-        """Find the ``k`` most similar edits of each query: the hot path.
-
-        Args:
-            vectors: the queries, float32 ``[n, dim]``.
-            namespaces: for each query those to look into.
-            k: most candidates of one query.
-            moment: aware; edits that are not valid then are left out.
-            texts: the queries' texts; with them, edits whose subject or alias stands in a text
-                (``Candidate.named``, at most 16) come beside the ``k`` most similar ones.
-
-        Returns:
-            For each query its candidates, most similar first; of equally similar edits the one
-            written last comes first.  Every edit once, by its most similar text.
-
-        """
-        self._check_open()
-        return self._mirror.candidates(vectors, namespaces, k, moment, texts)
-
-    def erased(
-        self, texts: Sequence[str], namespaces: Sequence[str], moment: datetime
-    ) -> list[tuple[Candidate, ...]]:
-        """Find the erasures, valid at ``moment``, whose subject stands in each of some texts.
-
-        By names alone: no SQL, no encoding; similarities are 0.
-        """
-        self._check_open()
-        return self._mirror.erased(texts, namespaces, moment)
-
-    def has_live(self, namespaces: Sequence[str]) -> bool:
-        """Tell whether any of the namespaces holds a live edit: no SQL, no encoding."""
-        self._check_open()
-        return self._mirror.has(namespaces)
-
-    def may_concern(self, texts: Sequence[str], namespaces: Sequence[str]) -> bool:
-        """Tell by words alone whether any text may name a live edit: no SQL, no encoding.
-
-        ``False`` is certain: of no edit's names (subject and aliases) stands as much as a part in
-        any of the texts (see ``NameGate``).  Edits that are known by no name make it ``True`` for
-        whatever is asked of their namespace.  Whether an edit is valid now plays no part.
-        """
-        self._check_open()
-        return self._mirror.may_concern(texts, namespaces)
-
     def namespaces(self) -> dict[str, int]:
         """Return how many live edits each namespace holds; those with none are left out."""
         self._check_open()
@@ -320,10 +263,6 @@ class EditMemory:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise MemoryFailure("the edit memory is closed; open it again")
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

@@ -9,9 +9,10 @@ from typing import get_args
 
 from pydantic import SecretStr
 
-from memedit.config import ClientHeader, ServeSettings
+from memedit.config import ServeSettings
 from memedit.errors import AccessError, SettingsError
 from memedit.serving.asgi import RawHeaders, header
+from memedit.setting_types import ClientHeader
 
 
 class Unauthorized(AccessError):

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 import memedit
 from memedit.config import ServeSettings
 from memedit.errors import InvalidInputError, MemeditError
+from memedit.faults import each_of
 from memedit.routing import RouteQuery, Router, wire_for
 from memedit.routing.answering import foreseen
 from memedit.routing.providing import foreseen_provided
@@ -276,11 +277,8 @@ async def _memedit_error(request: Request, error: MemeditError) -> JSONResponse:
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     """Name every fault and its place; what was sent is not repeated."""
-    faults = [
-        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-        for fault in error.errors()[:20]
-    ]
-    return JSONResponse(_error(InvalidInputError.code, "; ".join(faults)), 422)
+    faults = "; ".join(each_of(error.errors()[:20]))
+    return JSONResponse(_error(InvalidInputError.code, faults), 422)
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:

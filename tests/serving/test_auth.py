@@ -5,7 +5,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from memedit.config import ClientHeader, ServeSettings
+from memedit.config import ServeSettings
 from memedit.errors import SettingsError
 from memedit.serving.auth import (
     ForeignHeader,
@@ -15,6 +15,7 @@ from memedit.serving.auth import (
     is_loopback,
     refuse_exposure,
 )
+from memedit.setting_types import ClientHeader
 
 Pairs = list[tuple[bytes, bytes]]
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 
 from memedit.errors import DatasetError
+from memedit.faults import faults_of
 from memedit.memory.records import NewEdit
 from memedit.types import EditRequest
 
@@ -115,15 +116,7 @@ def request_of(fields: Mapping[str, Any]) -> EditRequest:
             {name: value for name, value in fields.items() if value is not None}
         )
     except ValidationError as error:
-        raise Unusable(reason_of(error)) from None
-
-
-def reason_of(error: ValidationError) -> str:
-    """Say in one line what is wrong with which field."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc']) or 'record'}: {fault['msg']}"
-        for fault in error.errors(include_input=False, include_url=False)
-    )
+        raise Unusable(faults_of(error, "record")) from None
 
 
 def first_text(value: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import AwareDatetime, ValidationError
 
 from memedit.errors import DatasetError
-from memedit.memory.formats.base import EditFormat, Source, Unusable, as_object, reason_of
+from memedit.faults import faults_of
+from memedit.memory.formats.base import EditFormat, Source, Unusable, as_object
 from memedit.memory.records import NewEdit
 from memedit.registry import register
 from memedit.types import Edit, EditRequest, Namespace
@@ -60,7 +61,7 @@ class Jsonl(EditFormat):
         except (json.JSONDecodeError, RecursionError) as error:
             raise Unusable(f"not JSON: {error}") from None
         except ValidationError as error:
-            raise Unusable(reason_of(error)) from None
+            raise Unusable(faults_of(error, "record")) from None
         fields = {name: getattr(line, name) for name in EditRequest.model_fields}
         if line.valid_from and line.valid_to and line.valid_to <= line.valid_from:
             raise Unusable("valid_to must be later than valid_from")
