@@ -23,6 +23,7 @@ from memedit.scope.pair_asked import Asked, of_the_last
 from memedit.scope.pair_input import HIDDEN, TOKENS
 from memedit.scope.pair_settings import PairSettings
 from memedit.scope.query import leans, points_back, search_texts, standing
+from memedit.scope.questions import by_question, parts_of
 from memedit.scope.subjects import (
     KnownBy,
     Mention,
@@ -107,7 +108,22 @@ class PairClassifier(ScopeClassifier):
         return classifier
 
     def classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:
-        """Judge every candidate of every query in one batch; see ``ScopeClassifier.classify``."""
+        """Judge every candidate of every query in one batch; see ``ScopeClassifier.classify``.
+
+        A prompt that asks several questions is judged question by question, each behind those
+        before it ("What is the capital of Peru, and who leads it?"); see ``by_question``.
+        """
+        inputs = list(inputs)
+        parts = [(row, part) for row, one in enumerate(inputs) for part in parts_of(one)]
+        decisions = self._classify([*inputs, *(part for _, part in parts)])
+        answers: dict[int, list[list[ScopeDecision]]] = {}
+        for (row, _), judged in zip(parts, decisions[len(inputs) :], strict=True):
+            answers.setdefault(row, []).append(judged)
+        for row, several in answers.items():
+            decisions[row] = list(map(by_question, decisions[row], *several))
+        return decisions[: len(inputs)]
+
+    def _classify(self, inputs: Sequence[ScopeInput]) -> list[list[ScopeDecision]]:
         asked: list[list[Asked | None]] = []
         pairs: dict[tuple[str, Wording], int] = {}
         for one in inputs:
