@@ -127,7 +127,7 @@ class SeracSettings(_Section):
 class AgentSettings(_Section):
     """Multi-hop questions."""
 
-    method: str = Field("pokemqa", description="pokemqa or mello.")
+    method: str = Field("pokemqa", description="pokemqa, mello or rewrite.")
     demonstrations: str | None = Field(
         None, description="File of worked questions, or none (a word); unset: the shipped ones."
     )

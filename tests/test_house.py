@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "routing": {"memory", "scope", "incontext"},
     "enrichment": {"memory", "scope", "indexes", "routing"},
     "serving": {"routing", "memory", "library", "enrichment"},
-    "agent": {"routing", "incontext", "memory", "wiring"},
+    # what a question describes is read as the classifier and the search for chains read it
+    "agent": {"routing", "incontext", "memory", "wiring", "scope", "indexes"},
     "client": {"routing", "memory", "wiring"},
     "editing": {"modeling"},
     "adapters": {"modeling"},

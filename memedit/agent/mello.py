@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from memedit.agent.base import AgentMethod
 from memedit.agent.completing import Steps
+from memedit.agent.decomposing import Decomposing
 from memedit.agent.lines import Label, answer_of
 from memedit.agent.session import Session
 from memedit.agent.trace import Source
@@ -17,7 +17,7 @@ from memedit.types import ScopeDecision
 
 
 @register("mello")
-class Mello(AgentMethod):
+class Mello(Decomposing):
     """Each round: a subquestion, the model's own answer, the nearest edit, the model's verdict.
 
     The nearest edit is shown whether it is in scope or not; that it is beside the point is for

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from memedit.agent.base import AgentMethod, in_scope
+from memedit.agent.base import in_scope
 from memedit.agent.completing import Steps
+from memedit.agent.decomposing import Decomposing
 from memedit.agent.lines import Label, answer_of, closed, read_lines
 from memedit.agent.session import Session
 from memedit.agent.trace import Source
@@ -21,7 +22,7 @@ THROUGH_A_HOP = "the answer may depend on an edit through another hop, which was
 
 
 @register("pokemqa")
-class Pokemqa(AgentMethod):
+class Pokemqa(Decomposing):
     """Each hop: a subquestion, then the edit that is in scope, else the model's own answer.
 
     The detector has two stages: the search brings up candidates, the configured scope classifier

@@ -43,7 +43,7 @@ def agent(
         ),
     ] = None,
     hops: Annotated[
-        int | None, typer.Option(min=1, help="Most subquestions; else 4 (mello) or 5 (pokemqa).")
+        int | None, typer.Option(min=1, help="Most subquestions; else 4, with pokemqa 5.")
     ] = None,
     chat: Annotated[
         bool, typer.Option("--chat", help="Ask a chat model instead of continuing plain text.")

@@ -93,11 +93,18 @@ def replay_chains(
 ) -> list[ChainScore]:
     """Put the edits of ``chains`` into a memory of their own, and replay ``asked`` in lockstep."""
     from memedit.agent import AGENTS, Endpoint, Lookup, run_together
+    from memedit.agent.decomposing import Decomposing
     from memedit.agent.replay import ReplayedModel, ScriptedHop
     from memedit.evaluation.chains import score_chain
     from memedit.wiring import open_memory, open_router
 
-    agent = AGENTS.get(method)(demonstrations="", max_hops=max(len(one.hops) for one in chains))
+    kind = AGENTS.get(method)
+    if not issubclass(kind, Decomposing):
+        raise typer.BadParameter(
+            f"got {method!r}, which has no model take questions apart; expected mello or pokemqa",
+            param_hint="--method",
+        )
+    agent = kind(demonstrations="", max_hops=max(len(one.hops) for one in chains))
     with open_memory("sqlite://", settings) as memory:
         with progress("encoding edits") as bar:
             edits = _store(memory, chains, single=single, rephrases=rephrases, progress=bar)

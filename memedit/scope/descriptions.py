@@ -69,18 +69,32 @@ def descriptions(hidden: str) -> tuple[str, ...]:
         hidden: a prompt with ``HIDDEN`` in the place of the name.
 
     """
+    asked = (cloze_of(hidden[first:last]) for first, last in described(hidden))
+    return tuple(dict.fromkeys(asked))[:_MOST]
+
+
+def described(hidden: str) -> tuple[tuple[int, int], ...]:
+    """Return where ``descriptions`` begin and end, the innermost first."""
     start = hidden.find(HIDDEN)
     end = start + len(HIDDEN)
     if start < 0 or len(hidden) > _LONGEST or _NAME_GOES_ON.match(hidden, end):
         return ()
     if _SENTENCES.search(hidden) or (hidden.rstrip().endswith("?") and _POLAR.match(hidden)):
         return ()
-    found: dict[str, None] = {}
-    for first, last in (*_owned(hidden, start, end), *_of_the(hidden, start, end)):
-        phrase = hidden[first:last]
-        if not _STOPS.search(phrase) and _asks_more(f"{hidden[:first]} {hidden[last:]}"):
-            found[f"{phrase[:1].upper()}{phrase[1:]} is"] = None
-    return tuple(found)[:_MOST]
+    return tuple(
+        (first, last)
+        for first, last in (*_owned(hidden, start, end), *_of_the(hidden, start, end))
+        if not _STOPS.search(hidden[first:last]) and _asks_more(f"{hidden[:first]} {hidden[last:]}")
+    )
+
+
+def cloze_of(phrase: str) -> str:
+    """Return the cloze that asks for what a phrase describes.
+
+    >>> cloze_of("the author of Dune")
+    'The author of Dune is'
+    """
+    return f"{phrase[:1].upper()}{phrase[1:]} is"
 
 
 def _owned(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from memedit.agent import AGENTS, AgentMethod, Ended, Endpoint, Lookup, Source, Trace
-from memedit.agent.base import WHOLE_QUESTION
+from memedit.agent.decomposing import WHOLE_QUESTION
 from memedit.agent.mello import Mello
 from memedit.agent.pokemqa import THROUGH_A_HOP, Pokemqa
 from memedit.errors import InvalidInputError, MemoryFailure, UpstreamUnreachable
