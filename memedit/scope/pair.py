@@ -38,7 +38,8 @@ from memedit.types import Candidate, EditRequest, ScopeDecision, ScopeLabel
 SHIPPED = "pair_model"
 _REMEMBERED = 4_096
 """Edits whose names stay read: a few are near to prompts of any kind."""
-
+_CERTAIN = 0.9999
+"""What an edit's own prompt counts as; below 1, so that a threshold of 1 silences everything."""
 
 _Text = tuple[str, Words, Set[str]]
 """A text that a query is searched for with, its words, and their ``asked_forms``."""
@@ -224,6 +225,8 @@ class PairClassifier(ScopeClassifier):
         if question is None:
             return ScopeDecision(candidate, ScopeLabel.UNRELATED, 0.0, 0.0, 1.0)
         rows = judged[[places[pair] for pair in question.pairs]]
+        if question.is_own:  # whatever the network makes of a wording of several hops, say
+            return ScopeDecision(candidate, ScopeLabel.DIRECT, _CERTAIN, 0.0, 1.0 - _CERTAIN)
         # the wording that the prompt is nearest to: an edit is asked if any of its wordings is
         direct, dependent, _ = (
             float(value) * question.named for value in rows[int(rows[:, 2].argmin())]
@@ -251,7 +254,9 @@ class PairClassifier(ScopeClassifier):
             (row, column, question.through)
             for row, questions in enumerate(asked)
             for column, question in enumerate(questions)
-            if question is not None and decisions[row][column].label is not ScopeLabel.DEPENDENT
+            if question is not None
+            and not question.is_own
+            and decisions[row][column].label is not ScopeLabel.DEPENDENT
         ]
         pairs = list(dict.fromkeys(pair for *_, through in places for pair in through))
         answered = dict(zip(pairs, self.judge(pairs)[:, 0].tolist(), strict=True)) if pairs else {}

@@ -27,6 +27,12 @@ class Asked:
         return [(prompt, edit) for prompt in self.prompts for edit in self.edits]
 
     @property
+    def is_own(self) -> bool:
+        """Whether the prompt is, word for word, the edit's own or one of its rephrases."""
+        own = {_plain(wording[0]) for wording in self.edits}
+        return self.mention.coverage == 1 and _plain(self.prompts[0]) in own
+
+    @property
     def through(self) -> list[tuple[str, Wording]]:
         """Every description in a prompt that is not the edit's own beside every wording.
 
@@ -50,6 +56,10 @@ class Asked:
             and other.text == self.text
             and self.mention.gives_way_to(other.mention)
         )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(" .?:!")
 
 
 def of_the_last(

@@ -11,7 +11,8 @@ from memedit.types import Candidate, QueryText, ScopeDecision
 
 _LONGEST: Final = 400
 """Characters of a prompt that is taken apart: in a passage questions are quoted, too."""
-_MOST: Final = 4
+_MOST: Final = 8
+"""Questions of one prompt; one of more is read as a whole."""
 _WORDS = "who|whom|whose|what|where|when|which|why|how"
 _ASKS: Final = re.compile(
     rf"(?:(?:in|of|at|on|by|from|to|with|for|under|through) )?(?:{_WORDS})(?:'s|\u2019s)?\b", re.I
@@ -29,7 +30,7 @@ _BETWEEN: Final = re.compile(r"(?<=[?])\s+|,?\s+(?:and|also|plus)\s+(?:also\s+)?
 
 
 def questions_in(text: str) -> tuple[str, ...]:
-    """Return the questions of a prompt, where it is nothing but two to four of them; else none.
+    """Return the questions of a prompt, where it is nothing but two to eight of them; else none.
 
     A clause ("the man who wrote Emma and who died") is no question, nor is what has no word that
     asks at its beginning.

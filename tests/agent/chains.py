@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from memedit.agent import AGENTS
+from memedit.agent.decomposing import Decomposing
 from memedit.scope.base import ScopeClassifier, ScopeInput
 from memedit.types import ScopeDecision
 from tests.routing.tiny_memory import decided
@@ -17,6 +19,9 @@ SCRIPT = (
     "\nAccording to Generated answer, the entity of Subquestion is: Petra.\nFinal answer: Petra.",
 )
 """What a model says to PokeMQA; the capital is read off the edit."""
+
+DECOMPOSING = [name for name in AGENTS.names() if issubclass(AGENTS.get(name), Decomposing)]
+"""The methods whose model takes questions apart."""
 
 
 class ByHops(ScopeClassifier):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from examples.atlas import formats as fm
-from memedit.agent import AGENTS, Ended, MultiHopAgent, Source
+from memedit.agent import Ended, MultiHopAgent, Source
 from memedit.agent.demonstrations import shipped_demonstrations
 from memedit.agent.lines import read_lines
 from memedit.agent.mello import Mello
@@ -18,6 +18,7 @@ from memedit.config import Settings
 from memedit.memory import EditMemory
 from memedit.scope.base import Encoder
 from memedit.types import EditRequest
+from tests.agent.chains import DECOMPOSING
 from tests.live_server import LiveServer
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "atlas" / "model"
@@ -85,7 +86,7 @@ def test_mello_shows_the_edit_through_the_real_engine(atlas: str, memory: EditMe
     assert all(hop.conflict is not None for hop in trace.hops)
 
 
-@pytest.mark.parametrize("method", AGENTS.names())
+@pytest.mark.parametrize("method", DECOMPOSING)
 def test_shipped_demonstrations_have_the_lines_that_atlas_was_trained_on(method: str) -> None:
     templates = [
         *(fm.MELLO_QUESTION, fm.MELLO_SUBQUESTION, fm.MELLO_ANSWER, fm.MELLO_FACT, fm.FINAL),

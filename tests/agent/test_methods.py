@@ -14,6 +14,7 @@ from memedit.errors import InvalidInputError, MemoryFailure, UpstreamUnreachable
 from memedit.routing import run_sync
 from memedit.scope.base import ScopeClassifier, ScopeInput
 from memedit.types import Edit, ScopeDecision, ScopeLabel, Surface
+from tests.agent.chains import DECOMPOSING
 from tests.agent.scripted import Scripted
 from tests.routing.tiny_memory import TinyMemory, decided, edit, router
 
@@ -149,7 +150,7 @@ def test_an_erased_fact_ends_the_question(method: str) -> None:
     assert "England" not in (trace.hops[0].answer or "")
 
 
-@pytest.mark.parametrize("method", AGENTS.names())
+@pytest.mark.parametrize("method", DECOMPOSING)
 def test_a_model_that_decomposes_nothing_is_still_shown_the_edits(method: str) -> None:
     concerned = edit(QUESTION, "Marovian", subject="Iron Bridge")
     entity = [] if method == "mello" else [" Iron Bridge"]
@@ -200,7 +201,7 @@ def test_a_memory_that_fails_is_said() -> None:
 
 
 @pytest.mark.parametrize("surface", Surface)
-@pytest.mark.parametrize("method", AGENTS.names())
+@pytest.mark.parametrize("method", DECOMPOSING)
 def test_each_prompt_begins_with_the_one_before(method: str, surface: Surface) -> None:
     said = Scripted([*([] if method == "mello" else [" number 0"]), *HOPS[:3]])
     agent = AGENTS.get(method)()
@@ -229,7 +230,7 @@ def test_text_in_an_edit_or_a_question_cannot_pass_for_a_line() -> None:
     assert trace.transcript.count("\nSubquestion:") == 1
 
 
-@pytest.mark.parametrize("method", AGENTS.names())
+@pytest.mark.parametrize("method", DECOMPOSING)
 def test_arguments_are_checked(method: str) -> None:
     cls = AGENTS.get(method)
     with pytest.raises(InvalidInputError, match="max_hops 0"):

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from memedit.agent import AGENTS
 from memedit.cli.replay import replay_chains
 from memedit.config import Settings
 from memedit.errors import DatasetError
 from memedit.evaluation.chains import Outcome, count_chains, read_chains, score_chain
 from memedit.scope.base import Encoder
+from tests.agent.chains import DECOMPOSING
 
 LANGUAGES = {"Marovia": "Marovian", "Quendoria": "Old Quend", "Norland": "Norse"}
 
@@ -111,7 +112,7 @@ def test_the_first_mistake_of_a_chain_is_named(file: Path) -> None:
     assert (whole.n, whole.right) == (5, 0.2)
 
 
-@pytest.mark.parametrize("method", AGENTS.names())
+@pytest.mark.parametrize("method", DECOMPOSING)
 @pytest.mark.parametrize("single", [False, True])
 def test_chains_are_replayed_through_memory_and_router(
     file: Path, method: str, single: bool, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
@@ -125,7 +126,7 @@ def test_chains_are_replayed_through_memory_and_router(
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("method", AGENTS.names())
+@pytest.mark.parametrize("method", DECOMPOSING)
 def test_a_sample_of_mquake(method: str, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mechanics and a floor; ``memedit replay`` over the whole file gives the numbers."""
     beside = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -139,3 +140,9 @@ def test_a_sample_of_mquake(method: str, encoder: Encoder, monkeypatch: pytest.M
     sound = [score for score in scores if not score.chain.conflicts]
     assert sum(score.outcome is Outcome.RIGHT for score in sound) / len(sound) >= 0.6
     assert not [score for score in scores if score.outcome is Outcome.BROKEN_OFF]
+
+
+def test_a_method_that_takes_nothing_apart_is_refused(file: Path) -> None:
+    chains = read_chains(file)
+    with pytest.raises(typer.BadParameter, match="mello or pokemqa"):
+        replay_chains(chains, chains, "rewrite", Settings(), single=False, rephrases=True)

@@ -6,11 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from memedit.scope.base import ScopeInput
+from memedit.config import Settings
+from memedit.memory import EditMemory
+from memedit.routing import RouteQuery
+from memedit.scope.base import Encoder, ScopeInput
 from memedit.scope.descriptions import descriptions
 from memedit.scope.pair import PairClassifier
 from memedit.scope.pair_input import HIDDEN
 from memedit.types import Candidate, Edit, EditRequest, QueryText, ScopeDecision, ScopeLabel
+from memedit.wiring import open_router
 
 
 @pytest.mark.parametrize(
@@ -113,3 +117,19 @@ def test_an_edits_own_prompt_and_one_that_only_looks_like_two_stay_direct(
     assert decide(judged, seat[0], CAPITAL).label is ScopeLabel.DIRECT
     # what is described is not what the edit says
     assert decide(judged, "The age of the mayor of Quendoria is", CAPITAL).direct < 0.1
+
+
+def test_an_own_prompt_of_several_hops_is_answered_by_its_edit(encoder: Encoder) -> None:
+    prompt = "The home town of the head of state of Quendoria is"
+    home = EditRequest(prompt=prompt, subject="Quendoria", target_new="Velden")
+    with EditMemory.open("sqlite://", encoder) as memory:
+        memory.add([home])
+        router = open_router(memory, Settings.read(flags={}))
+        for beside in (None, "The head of state of Quendoria is"):
+            if beside is not None:
+                memory.add([EditRequest(prompt=beside, subject="Quendoria", target_new="Ansa")])
+            [route] = router.decide([RouteQuery(QueryText(prompt.lower() + "?"))])
+            assert [one.candidate.edit.request for one in route.applied] == [home]
+            assert route.applied[0].label is ScopeLabel.DIRECT
+        [silenced] = router.decide([RouteQuery(QueryText(prompt), threshold=1.0)])
+        assert not silenced.applied

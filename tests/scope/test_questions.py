@@ -42,7 +42,8 @@ Fired = Callable[[str], set[str]]
         ("What are the capitals of Peru and Chile?", 1),
         ("The capital of Peru, and who leads it", 1),
         ("Peru and what?", 1),
-        ("What is it? " * 5, 1),  # a list to work through is no prompt of a few questions
+        ("What is it? " * 8, 8),
+        ("What is it? " * 9, 1),  # a list to work through is no prompt of a few questions
         ("What is it? And " + "so " * 200 + "what is that?", 1),
         ("", 1),
         ("?", 1),
