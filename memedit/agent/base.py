@@ -15,6 +15,8 @@ from memedit.routing import Route
 from memedit.types import Operation, ScopeDecision, ScopeLabel
 
 MOST_HOPS = 32
+SURE = 0.5
+"""What question and description have to say ``together`` for an edit to answer."""
 
 
 class AgentMethod(ABC):
@@ -105,5 +107,9 @@ def in_scope(route: Route) -> ScopeDecision | None:
 def withholding(route: Route) -> ScopeDecision | None:
     """Return the edit that answers what was asked if it is an erasure."""
     found = in_scope(route)
-    erases = found and found.candidate.edit.request.operation is Operation.ERASE
-    return found if erases else None
+    return found if found is not None and erases(found) else None
+
+
+def erases(found: ScopeDecision) -> bool:
+    """Tell whether an edit withholds its answer."""
+    return found.candidate.edit.request.operation is Operation.ERASE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import replace
 
-from memedit.agent.base import AgentMethod, in_scope, together, withholding
+from memedit.agent.base import SURE, AgentMethod, in_scope, together, withholding
 from memedit.agent.completing import Steps
 from memedit.agent.lines import Label, answer_of, is_unknown, one_line
 from memedit.agent.session import Session
@@ -86,7 +86,7 @@ class Decomposing(AgentMethod):
             key=lambda pair: pair[0],
             default=(0.0, None),
         )
-        if found is None or sure < 0.5:
+        if found is None or sure < SURE:
             return route
         answering = ScopeDecision(found, ScopeLabel.DIRECT, sure, 0.0, 1.0 - sure)
         others = (one for one in route.applied if one.candidate.edit.ref != found.edit.ref)

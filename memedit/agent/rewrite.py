@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
-from memedit.agent.base import AgentMethod, in_scope, together, withholding
+from memedit.agent.base import SURE, AgentMethod, erases, in_scope, together
 from memedit.agent.completing import Steps
 from memedit.agent.lines import Label, answer_of, is_unknown
 from memedit.agent.session import Session
@@ -26,7 +26,6 @@ REWRITTEN: Final = "the question with an edit's answer in the place of what it d
 _NOTHING_TO_REPLACE: Final = "no edit answers what the question describes"
 _MOST_PHRASES: Final = 8
 """Descriptions that are looked up for one hop."""
-_SURE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Rewrite(AgentMethod):
             if described is None:
                 break
             part, edit = described.description, described.decision.candidate.edit
-            if withholding(replace(described.route, applied=(described.decision,))):
+            if erases(described.decision):
                 return self._read_off(session, part.asked, described.route, described.decision)
             self._settle(session, part.asked, described.route, described.decision)
             text = f"{part.before}{inert(edit.request.target_new)}{part.after}"
@@ -134,7 +133,7 @@ class Rewrite(AgentMethod):
                     continue
                 # both say that the description is this edit's: of the question, and of it alone
                 sure = together(one.direct, leaned.probability)
-                if sure >= _SURE and (best is None or sure > best.decision.direct):
+                if sure >= SURE and (best is None or sure > best.decision.direct):
                     answering = ScopeDecision(
                         one.candidate, ScopeLabel.DIRECT, sure, 0.0, 1.0 - sure
                     )
@@ -163,8 +162,7 @@ class Rewrite(AgentMethod):
     def _read_off(self, session: Session, asked: str, route: Route, found: ScopeDecision) -> Trace:
         """End with what an edit says, or says in the place of what is erased."""
         self._settle(session, asked, route, found)
-        erased = withholding(replace(route, applied=(found,))) is not None
-        ended = Ended.WITHHELD if erased else Ended.FINAL_ANSWER
+        ended = Ended.WITHHELD if erases(found) else Ended.FINAL_ANSWER
         return self._end(session, ended, found.candidate.edit.request.target_new)
 
 
